@@ -1,0 +1,33 @@
+# kvpareto_layer(NAME [DEPS...]): the static library of one engine folder, from all its .cc files.
+# Files named *_avx512.cc and *_amx.cc are compiled for that instruction set; they are entered only after a
+# run-time check, and hold nothing that another translation unit could be merged with.
+function(kvpareto_layer name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  if(sources)
+    add_library(kvpareto_${name} STATIC ${sources})
+    target_link_libraries(kvpareto_${name} PUBLIC ${ARGN})
+  else()
+    add_library(kvpareto_${name} INTERFACE)
+    target_link_libraries(kvpareto_${name} INTERFACE ${ARGN})
+  endif()
+  set(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi -mfma -mf16c -mavx2 -mbmi2)
+  foreach(source ${sources})
+    if(source MATCHES "_avx512\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${avx512}")
+    elseif(source MATCHES "_amx\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
+        "${avx512};-mavx512bf16;-mamx-tile;-mamx-bf16;-mamx-int8")
+    endif()
+  endforeach()
+endfunction()
+
+# kvpareto_test(NAME [DEPS...]): one test binary from all *_test.cc (and helpers) of the current folder.
+function(kvpareto_test name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(${name}_test ${sources})
+  target_link_libraries(${name}_test PRIVATE ${ARGN} GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST TEST_PREFIX ${name}/)
+endfunction()

@@ -1,0 +1,103 @@
+// The engine: one model on one device, serving many requests at once with a KV config each.
+//
+// Threads: any thread may call any method. Parsing, tokenizing and planning happen on the caller's
+// thread; one engine thread owns every sequence, the scheduler and the arena, and calls the sinks.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/model/model_config.h"
+#include "engine/policy/pareto_table.h"
+#include "engine/request.h"
+#include "engine/stats.h"
+
+namespace kvpareto {
+
+struct EngineOptions {
+  std::string model_path;  // .gguf file or Hugging Face directory
+  std::string table_path;  // Pareto table; empty: a table of bf16 alone
+  uint64_t kv_capacity_bytes = uint64_t{1} << 30;
+  int max_step_tokens = 1024;  // token budget of one step; >= the largest chunk of the table
+  int max_running_sequences = 64;
+  int max_queued_requests = 256;
+  int max_sequences_per_request = 8;  // bound on n
+  int default_max_tokens = 256;
+  int max_stop_strings = 16;
+  int max_top_logprobs = 20;
+  int threads = 0;           // 0: one per core
+  std::string isa = "auto";  // see CpuBackendOptions
+
+  // Errors: INVALID_ARGUMENT naming the field.
+  absl::Status Validate() const;
+};
+
+// A submitted request. Copyable; outlives nothing.
+enum class RequestHandle : uint64_t {};
+
+struct ModelInfo {
+  ModelConfig config;
+  std::string fingerprint;
+  std::string backend;
+  uint64_t weights_bytes = 0;
+  uint64_t file_bytes = 0;
+  double load_seconds = 0.0;
+  bool has_chat_template = false;
+};
+
+class Engine {
+ public:
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options);
+  // Cancels what is running, joins the engine thread.
+  virtual ~Engine() = default;
+
+  // A request after tokenizing and planning: everything that can be refused has been.
+  struct Prepared {
+    Request request;
+    std::vector<int32_t> prompt_tokens;
+    int max_tokens = 0;
+    Plan plan;
+  };
+  // Checks, tokenizes and plans. Errors as in docs/errors.md: INVALID_ARGUMENT (EMPTY_PROMPT,
+  // INVALID_UTF8, PROMPT_TOO_LONG, INVALID_SAMPLING_PARAMS, NO_FEASIBLE_CONFIG, ...), OUT_OF_RANGE
+  // (KV_EXCEEDS_CAPACITY).
+  virtual absl::StatusOr<Prepared> Prepare(Request request) const = 0;
+
+  // Queues a prepared request. Errors: RESOURCE_EXHAUSTED (QUEUE_FULL), UNAVAILABLE (DRAINING),
+  // DEADLINE_EXCEEDED; in these cases the sink is never called.
+  virtual absl::StatusOr<RequestHandle> Submit(Prepared prepared,
+                                               std::shared_ptr<ResponseSink> sink) = 0;
+
+  // Asks for the end of a request: OnFinish(CANCELLED) follows and its KV memory is free within one
+  // step. Unknown or finished handles are ignored.
+  virtual void Cancel(RequestHandle handle) = 0;
+
+  virtual absl::StatusOr<std::vector<int32_t>> Tokenize(const Prompt& prompt) const = 0;
+  virtual std::string Detokenize(std::span<const int32_t> tokens) const = 0;
+
+  // Teacher forcing for measurements: runs `tokens` through the model under `config`, in chunks of
+  // config.prefill_chunk_tokens that read the quantized cache, or token by token (decode path) from
+  // `decode_from` on (-1: never). on_logits is called on the engine thread, in order, with the
+  // logits of consecutive positions, [rows, vocab] floats. Blocks until done.
+  using LogitsFn = std::function<void(int64_t first_position, std::span<const float> logits)>;
+  virtual absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config,
+                             int64_t decode_from, const LogitsFn& on_logits) = 0;
+
+  // Refuses new requests (UNAVAILABLE, DRAINING) and returns when the running ones have finished or
+  // `deadline` has passed (then the rest are cancelled).
+  virtual void Drain(std::chrono::steady_clock::time_point deadline) = 0;
+
+  virtual EngineStats Stats() const = 0;
+  virtual const ModelInfo& model() const = 0;
+  virtual const ParetoTable& table() const = 0;
+  // Workspace bytes of one prefill chunk, as used in plans.
+  virtual uint64_t WorkspaceBytes(int chunk_tokens) const = 0;
+};
+
+}  // namespace kvpareto

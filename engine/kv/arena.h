@@ -1,0 +1,78 @@
+// The one region of device memory that all blocks come from.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "engine/kv/tile.h"
+
+namespace kvpareto::kv {
+
+// Handle of an extent; stays valid when compaction moves the extent.
+enum class ExtentId : uint32_t {};
+
+struct ArenaStats {
+  size_t capacity_bytes = 0;
+  size_t reserved_bytes = 0;
+  size_t allocated_bytes = 0;
+  size_t largest_free_bytes = 0;
+  uint64_t moved_bytes_total = 0;  // by compaction
+  int extents = 0;
+};
+
+// A best-fit offset allocator with compaction. Because extents are reached through handles and only
+// the engine thread uses them, the arena may slide them together when free memory is scattered: so
+// any set of reservations within the capacity can be honoured in full, whatever the mix of block
+// sizes, and nothing is lost to size classes. Not thread-safe: owned by the engine thread.
+class Arena {
+ public:
+  // Moves `bytes` from `from` to `to` (`to` < `from`; they may overlap), on the device.
+  using MoveFn = std::function<void(std::byte* to, const std::byte* from, size_t bytes)>;
+
+  // `base` is aligned to kRegionAlignment and outlives the arena.
+  Arena(std::byte* base, size_t capacity_bytes, MoveFn move);
+
+  // Promises `bytes` to a request: false when the sum of promises would exceed the capacity.
+  // Allocations within one's promise never fail.
+  [[nodiscard]] bool Reserve(size_t bytes);
+  void Unreserve(size_t bytes);
+
+  // `bytes` is a positive multiple of kRegionAlignment and the caller has reserved it: so this
+  // always succeeds (it compacts if it must); KVP-style invariant, checked.
+  ExtentId Allocate(size_t bytes);
+  void Free(ExtentId extent);
+
+  // Valid until the next Allocate.
+  std::byte* Address(ExtentId extent) const;
+  size_t Bytes(ExtentId extent) const;
+
+  ArenaStats stats() const;
+
+ private:
+  struct Extent {
+    size_t offset = 0;
+    size_t bytes = 0;  // 0: unused slot
+  };
+
+  void AddFree(size_t offset, size_t bytes);
+  void RemoveFree(size_t offset, size_t bytes);
+  void Compact();
+
+  std::byte* base_;
+  size_t capacity_bytes_;
+  MoveFn move_;
+  size_t reserved_bytes_ = 0;
+  size_t allocated_bytes_ = 0;
+  uint64_t moved_bytes_total_ = 0;
+  std::vector<Extent> extents_;  // by ExtentId
+  std::vector<uint32_t> unused_ids_;
+  std::map<size_t, size_t> free_by_offset_;           // offset -> bytes
+  std::set<std::pair<size_t, size_t>> free_by_size_;  // (bytes, offset)
+};
+
+}  // namespace kvpareto::kv

@@ -1,0 +1,64 @@
+// Codecs by number: what the rest of the engine calls. Each codec is one type in one file (bf16.h,
+// int_codec.h); codec_list.h lists them, and everything here follows from that list.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "engine/kv/tile.h"
+
+namespace kvpareto::kv {
+
+// Index into the codec list. 0 is bf16.
+enum class CodecId : uint8_t { kBf16 = 0 };
+
+// Which elements of a tile share one scale and zero point.
+enum class Granularity : uint8_t {
+  kNone,        // bf16: no scales
+  kPerToken,    // `group_channels` consecutive channels of one token
+  kPerChannel,  // one channel over the tile's tokens
+  kPerBlock,    // the whole tile
+  kPerTensor,   // layer and head: a static range from calibration; nothing stored in the tile
+};
+
+// A static range for kPerTensor codecs, from calibration, of one (layer, KV head, role).
+struct StaticRange {
+  float min = 0.0f;
+  float max = 0.0f;
+};
+
+struct CodecInfo {
+  std::string_view name;  // as in configs, tables and metric labels: "int4-token-g32"
+  int bits = 16;          // per stored code
+  Granularity granularity = Granularity::kNone;
+  int group_channels = 0;  // kPerToken only; 0 means head_dim
+  bool needs_static_range = false;
+};
+
+int NumCodecs();
+const CodecInfo& GetCodecInfo(CodecId codec);
+std::optional<CodecId> FindCodec(std::string_view name);
+
+// Whether the codec can store tiles of this head size (a group must divide it; bit planes fill
+// whole bytes).
+bool CodecSupports(CodecId codec, int head_dim);
+
+// Bytes of one encoded tile of kBlockTokens tokens: codes, then scales and zero points in a region
+// of their own; a multiple of kRegionAlignment.
+size_t TileBytes(CodecId codec, Role role, int head_dim);
+
+// Stored bits per element of a tile, scales and padding included.
+double BitsPerElement(CodecId codec, Role role, int head_dim);
+
+// The scalar definitions. `tile` is [kBlockTokens, head_dim] row-major floats; `encoded` has
+// TileBytes bytes, aligned to kRegionAlignment. `range` is used by kPerTensor codecs only. Encode
+// never fails: NaN and infinities saturate to finite codes.
+void EncodeTile(CodecId codec, Role role, int head_dim, StaticRange range, const float* tile,
+                std::byte* encoded);
+void DecodeTile(CodecId codec, Role role, int head_dim, StaticRange range, const std::byte* encoded,
+                float* tile);
+
+}  // namespace kvpareto::kv

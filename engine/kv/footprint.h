@@ -1,0 +1,50 @@
+// What a sequence keeps in memory as it grows: the one rule that the scheduler follows when it
+// allocates, and that the planner simulates to predict a request's peak. Pure arithmetic.
+//
+// A sequence's tokens are [sink | blocks of kBlockTokens]. The sink is one bf16 extent, allocated
+// with the first token. Of the blocks, the oldest are sealed (encoded), the newest are bf16: the
+// open block and every block that still holds one of the `recent_tokens` newest tokens. A step that
+// adds tokens allocates what it will newly need, runs, and frees the bf16 extents of the blocks it
+// sealed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/kv/tile.h"
+
+namespace kvpareto::kv {
+
+// Byte sizes of a sequence's extents under one KV config, and the windows.
+struct FootprintParams {
+  size_t sealed_block_bytes = 0;
+  size_t bf16_block_bytes = 0;
+  size_t sink_bytes = 0;  // 0 when sink_tokens == 0
+  int sink_tokens = 0;
+  int recent_tokens = 0;
+};
+
+// How many extents of each kind hold a sequence of a given length after its step has completed.
+struct Residency {
+  int sink_extents = 0;   // 0 or 1
+  int sealed_blocks = 0;  // blocks [0, sealed_blocks)
+  int bf16_blocks = 0;    // blocks [sealed_blocks, sealed_blocks + bf16_blocks)
+  friend bool operator==(const Residency&, const Residency&) = default;
+};
+
+// The state that holds `tokens` tokens.
+Residency ResidencyAt(const FootprintParams& params, int64_t tokens);
+
+size_t ResidencyBytes(const FootprintParams& params, const Residency& residency);
+
+// Bytes allocated while a step takes the sequence from `before` to `after` tokens: everything of
+// `before` and the new extents of `after` at once. Blocks that are both filled and sealed inside
+// the step never own a bf16 extent (the workspace's chunk buffer holds them).
+size_t StepPeakBytes(const FootprintParams& params, int64_t before, int64_t after);
+
+// The exact peak over a whole request: prefill of `prompt_tokens` in steps of `chunk_tokens`, then
+// one token a step until `total_tokens` are stored. O(steps of prefill + blocks).
+size_t PredictPeakBytes(const FootprintParams& params, int64_t prompt_tokens, int64_t total_tokens,
+                        int chunk_tokens);
+
+}  // namespace kvpareto::kv

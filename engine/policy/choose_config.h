@@ -1,0 +1,69 @@
+// Choosing a KV config for one request: pure functions of table, request and memory.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "engine/base/status.h"
+#include "engine/policy/pareto_table.h"
+
+namespace kvpareto {
+
+enum class Objective : uint8_t { kAccuracy, kMemory, kSpeed };
+std::string_view ObjectiveName(Objective objective);
+
+// What a request asks of its cache.
+struct KvDemand {
+  int64_t prompt_tokens = 0;
+  int64_t total_tokens = 0;  // prompt + the tokens it may generate
+  int sequences = 1;         // n
+  std::optional<uint64_t> budget_bytes;
+  std::optional<double> accuracy_target;  // 0..1
+  Objective objective = Objective::kAccuracy;
+  std::string pinned;  // a row's name, or a KV config's text form; empty: choose
+};
+
+struct MemoryState {
+  uint64_t capacity_bytes = 0;   // of the arena
+  uint64_t available_bytes = 0;  // capacity - reserved
+};
+
+enum class PlanReason : uint8_t { kDefault, kAccuracy, kBudget, kPressure, kPinned };
+std::string_view PlanReasonName(PlanReason reason);
+
+// What was chosen, what it will take, and why.
+struct Plan {
+  std::string row_name;
+  KvConfig config;
+  uint64_t kv_peak_bytes = 0;         // blocks of all sequences, exact prediction
+  uint64_t workspace_bytes = 0;       // share of the prefill workspace
+  uint64_t predicted_peak_bytes = 0;  // the sum: what a budget is compared with
+  uint64_t bf16_peak_bytes = 0;       // what the bf16 cache would have taken, same chunk
+  std::optional<double> accuracy;     // accuracy_low of the row at this context, if measured
+  PlanReason reason = PlanReason::kDefault;
+  std::string explanation;  // one sentence for people
+};
+
+// Workspace bytes of one prefill chunk of the given size (model/transformer.h knows).
+using WorkspaceFn = std::function<uint64_t(int chunk_tokens)>;
+
+// Keeps the rows whose accuracy_low at the context meets the target and whose predicted peak fits
+// the budget and the arena; takes the best by objective (accuracy: highest accuracy_low, then
+// fewest bytes; memory: fewest bytes, then highest accuracy; speed: fastest decode, then fewest
+// bytes). Rows that fit what is available now are preferred (reason kPressure when that changed the
+// choice). Errors:
+//   INVALID_ARGUMENT NO_FEASIBLE_CONFIG, metadata "smallest_budget_bytes" (at this accuracy),
+//     "best_accuracy" (at this budget);
+//   OUT_OF_RANGE KV_EXCEEDS_CAPACITY, metadata "needed_bytes", "available_bytes";
+//   INVALID_ARGUMENT KV_CONFIG_INVALID / KV_CONFIG_UNKNOWN for a pinned config that does not parse.
+absl::StatusOr<Plan> ChooseConfig(const ParetoTable& table, const ModelConfig& model,
+                                  const KvDemand& demand, const MemoryState& memory,
+                                  const WorkspaceFn& workspace);
+
+// Peak bytes of the demand under one config: blocks of all sequences (no workspace).
+uint64_t PredictKvPeakBytes(const KvConfig& config, const ModelConfig& model,
+                            const KvDemand& demand);
+
+}  // namespace kvpareto

@@ -1,0 +1,49 @@
+// The KV config: how precisely one request's cache is kept. A value type with one text form, used
+// in tables, YAML, requests that pin a config, and metric labels.
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/kv/block_layout.h"
+#include "engine/kv/footprint.h"
+#include "engine/model/model_config.h"
+
+namespace kvpareto {
+
+// Text form, keys in this order, defaults written out but for empty overrides:
+//   "k=int4-channel v=int4-token-g64 sink=16 recent=128 chunk=256
+//   layers=0:bf16/bf16,29:int8-token/int4-token"
+struct KvConfig {
+  kv::LayerCodecs codecs;  // of every layer that has no override
+  std::map<int, kv::LayerCodecs> layer_overrides;
+  int sink_tokens = 16;            // first tokens, kept bf16; 0..1024
+  int recent_tokens = 0;           // newest tokens, kept bf16 (besides the open block); 0..65536
+  int prefill_chunk_tokens = 256;  // a multiple of kBlockTokens, 64..4096
+
+  friend bool operator==(const KvConfig&, const KvConfig&) = default;
+
+  std::string ToString() const;
+  // The same without the chunk: what metrics and prefix sharing tell apart.
+  std::string StorageName() const;
+  // Errors: INVALID_ARGUMENT (KV_CONFIG_INVALID) naming the word that is wrong and what is allowed.
+  static absl::StatusOr<KvConfig> Parse(std::string_view text);
+  // bf16 throughout, the reference.
+  static KvConfig Bf16(int prefill_chunk_tokens = 512);
+
+  // Whether this model can use it: codecs support its head size, overrides name existing layers.
+  absl::Status ValidateFor(const ModelConfig& model) const;
+  bool needs_calibration() const;  // some codec wants static ranges
+  std::vector<kv::LayerCodecs> PerLayer(int layers) const;
+};
+
+kv::BlockLayout SealedLayout(const KvConfig& config, const ModelConfig& model);
+kv::FootprintParams Footprint(const KvConfig& config, const ModelConfig& model);
+// Stored bits per K/V element of a sequence of `tokens` tokens, every scale, sink and window
+// counted.
+double EffectiveBits(const KvConfig& config, const ModelConfig& model, int64_t tokens);
+
+}  // namespace kvpareto

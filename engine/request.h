@@ -1,0 +1,89 @@
+// Requests and responses of the engine, in native types. With engine.h and stats.h, all that the
+// server and the autotuner include.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/policy/choose_config.h"
+#include "engine/text/chat_template.h"
+#include "engine/text/sampler.h"
+
+namespace kvpareto {
+
+// What the model is to continue: raw text, chat messages (rendered by the model's template), or
+// token ids.
+using Prompt = std::variant<std::string, std::vector<ChatMessage>, std::vector<int32_t>>;
+
+struct StoppingParams {
+  int max_tokens = 0;  // per sequence; 0: the engine's default. Bounded by the context.
+  std::vector<std::string> stop_strings;  // not part of the output
+  std::vector<int32_t> stop_tokens;
+  bool ignore_eos = false;
+};
+
+struct KvRequest {
+  std::optional<uint64_t> memory_budget_bytes;
+  std::optional<double> accuracy_target;
+  Objective objective = Objective::kAccuracy;
+  std::string pinned_config;
+};
+
+struct Request {
+  std::string request_id;  // for logs and traces; not interpreted
+  std::string service_class = "default";
+  Prompt prompt;
+  SamplingParams sampling;
+  StoppingParams stopping;
+  KvRequest kv;
+  int num_sequences = 1;  // n: independent continuations, seeds seed, seed + 1, ...
+  std::optional<std::chrono::steady_clock::time_point> deadline;
+};
+
+enum class FinishReason : uint8_t { kStop, kLength };
+
+// New output of one continuation.
+struct Delta {
+  int sequence = 0;                           // 0..n-1
+  std::string text;                           // whole UTF-8 characters; may be empty
+  std::vector<SampledToken> tokens;           // the tokens sampled since the last delta
+  std::optional<FinishReason> finish_reason;  // set in the continuation's last delta
+};
+
+struct Timings {
+  double queue_seconds = 0.0;
+  double prefill_seconds = 0.0;              // start of prefill to first token
+  double time_to_first_token_seconds = 0.0;  // from Submit
+  double decode_seconds = 0.0;
+  double total_seconds = 0.0;
+};
+
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t generated_tokens = 0;         // of all sequences
+  uint64_t predicted_peak_bytes = 0;    // of the plan (whole max_tokens)
+  uint64_t measured_kv_peak_bytes = 0;  // from the arena, this request's extents
+  uint64_t measured_peak_bytes = 0;     // and its share of the workspace
+  Timings timings;
+};
+
+// Receives one request's output. Called on the engine thread: must not block, only enqueue. Calls
+// never overlap. OnFinish is called exactly once and last, whatever happens (ok, error,
+// cancellation).
+class ResponseSink {
+ public:
+  virtual ~ResponseSink() = default;
+  virtual void OnDelta(Delta delta) = 0;
+  // OK: every sequence finished. CANCELLED, DEADLINE_EXCEEDED, INTERNAL (NUMERICAL_ERROR),
+  // UNAVAILABLE (drain) otherwise; `usage` tells what was done until then.
+  virtual void OnFinish(const absl::Status& status, const Usage& usage) = 0;
+};
+
+}  // namespace kvpareto

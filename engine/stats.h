@@ -1,0 +1,67 @@
+// A snapshot of an engine for metrics and status pages. Taken without blocking the engine thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace kvpareto {
+
+// Cumulative histogram with fixed upper bounds (the last bucket is +Inf).
+struct HistogramSnapshot {
+  std::vector<double> upper_bounds;
+  std::vector<uint64_t> counts;  // per bucket, not cumulative; upper_bounds.size() + 1 entries
+  double sum = 0.0;
+};
+
+struct ClassConfigKey {
+  std::string service_class;
+  std::string config;  // row name, or "pinned"
+  friend auto operator<=>(const ClassConfigKey&, const ClassConfigKey&) = default;
+};
+
+struct KvBytes {
+  uint64_t allocated_bytes = 0;  // extents handed out by the arena
+  uint64_t live_bytes = 0;       // of those, the part that holds tokens
+  uint64_t bf16_bytes = 0;       // what the live tokens would take in bf16
+};
+
+struct EngineStats {
+  // Memory, all of one instant: the sum of kv[..].allocated_bytes equals arena_allocated_bytes.
+  uint64_t capacity_bytes = 0;
+  uint64_t arena_allocated_bytes = 0;
+  uint64_t arena_largest_free_bytes = 0;
+  uint64_t arena_moved_bytes_total = 0;
+  uint64_t weights_bytes = 0;
+  uint64_t workspace_bytes = 0;
+  std::map<ClassConfigKey, KvBytes> kv;
+  std::map<std::string, uint64_t> reserved_bytes;  // by class
+  std::map<std::string, int> running;              // requests, by class
+  std::map<std::string, int> waiting;
+
+  // Counters since start.
+  struct PlanKey {
+    std::string service_class, config, reason;
+    friend auto operator<=>(const PlanKey&, const PlanKey&) = default;
+  };
+  std::map<PlanKey, uint64_t> plans_total;
+  std::map<std::string, uint64_t> prompt_tokens_total;     // by class
+  std::map<std::string, uint64_t> generated_tokens_total;  // by class
+  uint64_t steps_total = 0;
+
+  // By class.
+  std::map<std::string, HistogramSnapshot> time_to_first_token_seconds;
+  std::map<std::string, HistogramSnapshot> inter_token_seconds;
+  std::map<std::string, HistogramSnapshot> queue_seconds;
+  std::map<std::string, HistogramSnapshot> request_seconds;
+  std::map<std::string, HistogramSnapshot> step_seconds;  // by kind: "prefill", "decode", "mixed"
+  HistogramSnapshot prefill_chunk_tokens;
+  HistogramSnapshot plan_prediction_error_ratio;
+
+  bool draining = false;
+  // Age of the step in progress; health turns bad when a step does not end.
+  double step_age_seconds = 0.0;
+};
+
+}  // namespace kvpareto
