@@ -41,7 +41,7 @@ struct TensorView {
   std::string name;
   TensorType type = TensorType::kF32;
   std::vector<int64_t> shape;
-  std::span<const std::byte> data;
+  std::span<const std::byte> data = {};
   // Row r of the logical tensor is stored row RowOrder(r): GGUF files of the llama architecture
   // hold Q and K rows with interleaved RoPE pairs, the engine wants halves. 0: stored in order.
   int interleaved_head_dim = 0;
