@@ -1,0 +1,29 @@
+# Sourced by the scripts beside it: where things are, and how progress is shown.
+# shellcheck shell=bash disable=SC2034  # used by the scripts that source this
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+MODEL_FILE=$ROOT/models/SmolLM2-135M-Instruct.Q4_1.gguf
+JOBS=${KVPARETO_JOBS:-$(nproc)}
+
+say() { printf '\n== %s\n' "$*"; }
+fail() {
+  printf 'error: %s\n' "$*" >&2
+  exit 1
+}
+
+# quietly LOG COMMAND...: runs the command with its output in LOG and a dot every two seconds; shows
+# the end of LOG when it fails.
+quietly() {
+  local log=$1 ticker rc=0
+  shift
+  (while sleep 2; do printf '.'; done) &
+  ticker=$!
+  "$@" >"$log" 2>&1 </dev/null || rc=$?
+  kill "$ticker" 2>/dev/null || true
+  wait "$ticker" 2>/dev/null || true
+  printf '\n'
+  if [ "$rc" -ne 0 ]; then
+    tail -n 30 "$log" >&2
+    fail "failed ($rc): $*"
+  fi
+}
