@@ -50,12 +50,23 @@ bool CodecSupports(CodecId codec, int head_dim);
 // of their own; a multiple of kRegionAlignment.
 size_t TileBytes(CodecId codec, Role role, int head_dim);
 
+// Where things stand inside an encoded tile (int_codec.h draws it): `codes` from 0, `scales` as
+// fp16 [groups], `zeros` as int16 [groups]. groups is 0 for codecs that store no scales.
+struct TileRegions {
+  size_t code_bytes = 0;
+  size_t scale_offset = 0;
+  size_t zero_offset = 0;
+  int groups = 0;
+};
+TileRegions GetTileRegions(CodecId codec, int head_dim);
+
 // Stored bits per element of a tile, scales and padding included.
 double BitsPerElement(CodecId codec, Role role, int head_dim);
 
 // The scalar definitions. `tile` is [kBlockTokens, head_dim] row-major floats; `encoded` has
 // TileBytes bytes, aligned to kRegionAlignment. `range` is used by kPerTensor codecs only. Encode
-// never fails: NaN and infinities saturate to finite codes.
+// never fails: in integer codecs infinities saturate and NaN counts as 0 (quantizer.h); bf16 keeps
+// both.
 void EncodeTile(CodecId codec, Role role, int head_dim, StaticRange range, const float* tile,
                 std::byte* encoded);
 void DecodeTile(CodecId codec, Role role, int head_dim, StaticRange range, const std::byte* encoded,

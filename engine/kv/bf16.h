@@ -1,0 +1,56 @@
+// The bf16 codec: the reference that the others are measured against, and the format of open
+// blocks, recent windows and sinks.
+//
+// Byte layout: bf16 value of element e (tile.h: ElementIndex) at byte 2 * e.
+#pragma once
+
+#include <string>
+
+#include "engine/base/float16.h"
+#include "engine/kv/bit_packing.h"
+#include "engine/kv/codec.h"
+#include "engine/kv/tile.h"
+
+namespace kvpareto::kv {
+
+// Also for tiles of other than kBlockTokens tokens (sink extents).
+constexpr size_t Bf16TileBytes(int tile_tokens, int head_dim) {
+  return AlignUp(size_t{2} * tile_tokens * head_dim);
+}
+
+struct Bf16Codec {
+  static constexpr int kBits = 16;
+  static constexpr Granularity kGranularity = Granularity::kNone;
+  static constexpr int kGroupChannels = 0;
+  static std::string Name() { return "bf16"; }
+
+  static constexpr bool Supports(int head_dim) { return head_dim > 0 && head_dim % 2 == 0; }
+  static constexpr int Groups(int /*head_dim*/) { return 0; }
+  static constexpr size_t CodeBytes(int head_dim) { return size_t{2} * kBlockTokens * head_dim; }
+  static constexpr size_t ScaleOffset(int head_dim) { return AlignUp(CodeBytes(head_dim)); }
+  static constexpr size_t ZeroOffset(int head_dim) { return ScaleOffset(head_dim); }
+  static constexpr size_t TileBytes(int head_dim) { return Bf16TileBytes(kBlockTokens, head_dim); }
+
+  // NaN and infinities are kept: the reference hides nothing.
+  static constexpr void Encode(Role role, int head_dim, StaticRange /*range*/, const float* tile,
+                               std::byte* encoded) {
+    for (int token = 0; token < kBlockTokens; ++token) {
+      for (int channel = 0; channel < head_dim; ++channel) {
+        StoreU16(encoded, ElementIndex(role, token, channel, kBlockTokens, head_dim),
+                 FloatToBf16(tile[token * head_dim + channel]));
+      }
+    }
+  }
+
+  static constexpr void Decode(Role role, int head_dim, StaticRange /*range*/,
+                               const std::byte* encoded, float* tile) {
+    for (int token = 0; token < kBlockTokens; ++token) {
+      for (int channel = 0; channel < head_dim; ++channel) {
+        tile[token * head_dim + channel] = Bf16ToFloat(
+            LoadU16(encoded, ElementIndex(role, token, channel, kBlockTokens, head_dim)));
+      }
+    }
+  }
+};
+
+}  // namespace kvpareto::kv

@@ -1,0 +1,107 @@
+#include "engine/kv/codec.h"
+
+#include <array>
+#include <string>
+#include <utility>
+
+#include "engine/base/check.h"
+#include "engine/kv/codec_list.h"
+
+namespace kvpareto::kv {
+namespace {
+
+// One row per codec of the list, made from its type.
+struct Entry {
+  std::string name;
+  CodecInfo info;  // info.name views `name`
+  bool (*supports)(int);
+  size_t (*tile_bytes)(int);
+  TileRegions (*regions)(int);
+  decltype(&Bf16Codec::Encode) encode;
+  decltype(&Bf16Codec::Decode) decode;
+};
+
+template <typename Codec>
+TileRegions RegionsOf(int head_dim) {
+  return {Codec::CodeBytes(head_dim), Codec::ScaleOffset(head_dim), Codec::ZeroOffset(head_dim),
+          Codec::Groups(head_dim)};
+}
+
+template <typename Codec>
+void Fill(Entry& entry) {
+  entry.name = Codec::Name();
+  entry.info = {.name = entry.name,
+                .bits = Codec::kBits,
+                .granularity = Codec::kGranularity,
+                .group_channels = Codec::kGroupChannels,
+                .needs_static_range = Codec::kGranularity == Granularity::kPerTensor};
+  entry.supports = &Codec::Supports;
+  entry.tile_bytes = &Codec::TileBytes;
+  entry.regions = &RegionsOf<Codec>;
+  entry.encode = &Codec::Encode;
+  entry.decode = &Codec::Decode;
+}
+
+using Table = std::array<Entry, CodecList::kSize>;
+
+template <typename... Codecs>
+const Table& TableOf(TypeList<Codecs...>) {
+  // Never destroyed: views of the names may outlive static destruction.
+  static const Table& table = *[] {
+    auto* entries = new Table;
+    int index = 0;
+    (Fill<Codecs>((*entries)[index++]), ...);
+    return entries;
+  }();
+  return table;
+}
+
+const Entry& Get(CodecId codec) {
+  KVP_CHECK(static_cast<int>(codec) < NumCodecs()) << "codec " << static_cast<int>(codec);
+  return TableOf(CodecList{})[static_cast<int>(codec)];
+}
+
+const Entry& GetFor(CodecId codec, int head_dim) {
+  const Entry& entry = Get(codec);
+  KVP_CHECK(entry.supports(head_dim)) << entry.name << " at head_dim " << head_dim;
+  return entry;
+}
+
+}  // namespace
+
+int NumCodecs() { return CodecList::kSize; }
+
+const CodecInfo& GetCodecInfo(CodecId codec) { return Get(codec).info; }
+
+std::optional<CodecId> FindCodec(std::string_view name) {
+  for (int i = 0; i < NumCodecs(); ++i) {
+    if (GetCodecInfo(CodecId(i)).name == name) return CodecId(i);
+  }
+  return std::nullopt;
+}
+
+bool CodecSupports(CodecId codec, int head_dim) { return Get(codec).supports(head_dim); }
+
+size_t TileBytes(CodecId codec, Role /*role*/, int head_dim) {
+  return GetFor(codec, head_dim).tile_bytes(head_dim);
+}
+
+TileRegions GetTileRegions(CodecId codec, int head_dim) {
+  return GetFor(codec, head_dim).regions(head_dim);
+}
+
+double BitsPerElement(CodecId codec, Role role, int head_dim) {
+  return 8.0 * static_cast<double>(TileBytes(codec, role, head_dim)) / (kBlockTokens * head_dim);
+}
+
+void EncodeTile(CodecId codec, Role role, int head_dim, StaticRange range, const float* tile,
+                std::byte* encoded) {
+  GetFor(codec, head_dim).encode(role, head_dim, range, tile, encoded);
+}
+
+void DecodeTile(CodecId codec, Role role, int head_dim, StaticRange range, const std::byte* encoded,
+                float* tile) {
+  GetFor(codec, head_dim).decode(role, head_dim, range, encoded, tile);
+}
+
+}  // namespace kvpareto::kv
