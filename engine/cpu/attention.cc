@@ -1,0 +1,118 @@
+// Attention: cuts a step into independent tasks, runs them on the pool, merges partial states.
+#include "engine/cpu/attention.h"
+
+#include <algorithm>
+#include <atomic>
+#include <vector>
+
+#include "engine/base/check.h"
+#include "engine/cpu/attention_buffer.h"
+#include "engine/cpu/attention_plan.h"
+#include "engine/cpu/attention_task.h"
+
+namespace kvpareto::cpu {
+namespace {
+
+class CpuAttention : public AttentionKernel {
+ public:
+  CpuAttention(Isa isa, ThreadPool* pool) : kernels_(AttentionKernelsFor(isa)), pool_(*pool) {}
+
+  void Run(const AttentionArgs& args) override;
+  size_t scratch_bytes() const override { return high_water_bytes_; }
+
+ private:
+  void Reserve(const AttentionArgs& args);
+  void RunDecodeTask(const PlannedTask& planned, std::byte* scratch, const AttentionArgs& args);
+  void MergeRow(const DecodeRow& row, int kv_head, const AttentionArgs& args);
+
+  const AttentionKernels& kernels_;
+  ThreadPool& pool_;
+  AttentionPlan plan_;
+  AlignedBuffer scratch_;               // [threads, thread_scratch_bytes_]
+  AlignedBuffer outputs_;               // [states, head_dim] floats: o of every partial state
+  std::vector<SoftmaxState> states_;    // [states]
+  std::vector<std::atomic<int>> left_;  // [decode rows, kv_heads] splits not done yet
+  size_t thread_scratch_bytes_ = 0;
+  size_t high_water_bytes_ = 0;
+};
+
+void CpuAttention::Reserve(const AttentionArgs& args) {
+  const int group = args.heads / args.kv_heads;
+  thread_scratch_bytes_ =
+      std::max(thread_scratch_bytes_,
+               kv::AlignUp(kernels_.scratch_bytes(group, args.head_dim), kCacheLineBytes));
+  scratch_.Reserve(thread_scratch_bytes_ * pool_.threads());
+  outputs_.Reserve(sizeof(float) * plan_.num_states * args.head_dim);
+  states_.resize(plan_.num_states);
+  for (int i = 0; i < plan_.num_states; ++i) {
+    states_[i] = SoftmaxState{.o = outputs_.as<float>() + static_cast<size_t>(i) * args.head_dim};
+  }
+  const size_t counters = plan_.decode_rows.size() * args.kv_heads;
+  if (left_.size() < counters) left_ = std::vector<std::atomic<int>>(counters);
+  for (size_t i = 0; i < counters; ++i) {
+    left_[i].store(plan_.decode_rows[i / args.kv_heads].splits, std::memory_order_relaxed);
+  }
+  high_water_bytes_ =
+      std::max(high_water_bytes_, scratch_.bytes() + outputs_.bytes() + plan_.bytes() +
+                                      states_.capacity() * sizeof(SoftmaxState) +
+                                      left_.size() * sizeof(left_[0]));
+}
+
+void CpuAttention::Run(const AttentionArgs& args) {
+  KVP_CHECK(args.heads % args.kv_heads == 0 && args.head_dim <= kMaxHeadDim);
+  const int group = args.heads / args.kv_heads;
+  plan_.Build(args, kernels_.prefill_rows(group, args.head_dim));
+  Reserve(args);
+  pool_.For(static_cast<int>(plan_.tasks.size()), [&](int item, int thread) {
+    const PlannedTask& planned = plan_.tasks[item];
+    std::byte* scratch = scratch_.data() + thread * thread_scratch_bytes_;
+    if (planned.decode_row < 0) {
+      kernels_.prefill(planned.task, scratch);
+    } else {
+      RunDecodeTask(planned, scratch, args);
+    }
+  });
+}
+
+// The thread that finishes a row's last split merges them all, in order.
+void CpuAttention::RunDecodeTask(const PlannedTask& planned, std::byte* scratch,
+                                 const AttentionArgs& args) {
+  AttentionTask task = planned.task;
+  task.states = &states_[planned.first_state];
+  kernels_.decode(task, scratch);
+  std::atomic<int>& left = left_[planned.decode_row * args.kv_heads + task.kv_head];
+  if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    MergeRow(plan_.decode_rows[planned.decode_row], task.kv_head, args);
+  }
+}
+
+void CpuAttention::MergeRow(const DecodeRow& row, int kv_head, const AttentionArgs& args) {
+  const int group = args.heads / args.kv_heads;
+  float* out = reinterpret_cast<float*>(args.out.data) +
+               static_cast<size_t>(row.row) * args.out.cols + kv_head * group * args.head_dim;
+  for (int g = 0; g < group; ++g, out += args.head_dim) {
+    // State index: [kv_heads, splits, group], behind the row's first.
+    SoftmaxState* first = &states_[row.first_state + kv_head * row.splits * group + g];
+    for (int s = 1; s < row.splits; ++s) Merge(*first, first[s * group], args.head_dim);
+    const float inverse = first->d > 0.0f ? 1.0f / first->d : 0.0f;
+    for (int c = 0; c < args.head_dim; ++c) out[c] = first->o[c] * inverse;
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<AttentionKernel> AttentionKernel::Create(Isa isa, ThreadPool* pool) {
+  return std::make_unique<CpuAttention>(isa, pool);
+}
+
+const AttentionKernels& AttentionKernelsFor(Isa isa) {
+  switch (isa) {
+    case Isa::kAmx:
+    case Isa::kAvx512:
+    case Isa::kScalar:
+      break;
+  }
+  return kScalarAttention;
+}
+
+}  // namespace kvpareto::cpu

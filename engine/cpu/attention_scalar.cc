@@ -1,0 +1,141 @@
+// Attention in plain C++: the definition that the vector kernels are tested against. Sums run in
+// double, so its own error is far below theirs.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "engine/base/float16.h"
+#include "engine/cpu/attention_task.h"
+
+namespace kvpareto::cpu {
+namespace {
+
+constexpr int kRows = 16;
+
+// Scratch of one task, carved from the thread's bytes.
+struct Scratch {
+  double* m;  // [rows * group]
+  double* d;  // [rows * group]
+  double* o;  // [rows * group, head_dim]
+  float* k;   // [kBlockTokens, head_dim]
+  float* v;   // [kBlockTokens, head_dim]
+};
+
+size_t ScratchBytes(int group, int head_dim) {
+  return sizeof(double) * kRows * group * (head_dim + 2) +
+         sizeof(float) * 2 * kv::kBlockTokens * head_dim;
+}
+
+Scratch Carve(std::byte* bytes, int group, int head_dim) {
+  Scratch scratch;
+  scratch.m = reinterpret_cast<double*>(bytes);
+  scratch.d = scratch.m + kRows * group;
+  scratch.o = scratch.d + kRows * group;
+  scratch.k = reinterpret_cast<float*>(scratch.o + kRows * group * head_dim);
+  scratch.v = scratch.k + kv::kBlockTokens * head_dim;
+  return scratch;
+}
+
+struct TileRef {
+  kv::Role role;
+  kv::CodecId codec;
+  const std::byte* data;
+  kv::StaticRange range;
+};
+
+// Decodes the valid slots of a piece; the others are left as they are and never read.
+void Decode(const TilePiece& piece, const TileRef& tile, int head_dim, float* out) {
+  if (tile.codec != kv::CodecId::kBf16) {
+    kv::DecodeTile(tile.codec, tile.role, head_dim, tile.range, tile.data, out);
+    return;
+  }
+  const uint16_t* elements = reinterpret_cast<const uint16_t*>(tile.data);
+  for (int t = piece.begin; t < piece.end; ++t) {
+    for (int c = 0; c < head_dim; ++c) {
+      out[t * head_dim + c] = Bf16ToFloat(elements[kv::ElementIndex(
+          tile.role, piece.window + t, c, piece.layout->tile_tokens, head_dim)]);
+    }
+  }
+}
+
+// One query row of one head against keys [begin, end) of the decoded tile.
+void Accumulate(const AttentionTask& task, const float* q, int begin, int end, Scratch& scratch,
+                int state) {
+  const int head_dim = task.head_dim;
+  double& m = scratch.m[state];
+  double& d = scratch.d[state];
+  double* o = scratch.o + static_cast<size_t>(state) * head_dim;
+  for (int t = begin; t < end; ++t) {
+    double score = 0.0;
+    for (int c = 0; c < head_dim; ++c) score += double{q[c]} * scratch.k[t * head_dim + c];
+    score *= task.scale;
+    if (score > m) {
+      const double keep = std::exp(m - score);  // exp(-inf) == 0 for the first key
+      d *= keep;
+      for (int c = 0; c < head_dim; ++c) o[c] *= keep;
+      m = score;
+    }
+    const double p = std::exp(score - m);
+    d += p;
+    for (int c = 0; c < head_dim; ++c) o[c] += p * scratch.v[t * head_dim + c];
+  }
+}
+
+void AccumulateAll(const AttentionTask& task, Scratch& scratch) {
+  const int states = task.rows * task.group;
+  std::fill_n(scratch.m, states, -std::numeric_limits<double>::infinity());
+  std::fill_n(scratch.d, states, 0.0);
+  std::fill_n(scratch.o, static_cast<size_t>(states) * task.head_dim, 0.0);
+  for (int p = 0; p < task.num_pieces; ++p) {
+    const TilePiece& piece = task.pieces[p];
+    Decode(piece, {kv::Role::kKey, piece.layout->k_codec, piece.k_tile(task.kv_head), task.k_range},
+           task.head_dim, scratch.k);
+    Decode(piece,
+           {kv::Role::kValue, piece.layout->v_codec, piece.v_tile(task.kv_head), task.v_range},
+           task.head_dim, scratch.v);
+    for (int i = 0; i < task.rows; ++i) {
+      const int position = task.first_position + i;
+      const int end = std::min(piece.end, position + 1 - piece.position);
+      const int oldest = task.sliding_window > 0 ? position - task.sliding_window + 1 : 0;
+      const int begin = std::max(piece.begin, oldest - piece.position);
+      for (int g = 0; g < task.group; ++g) {
+        const float* q = task.q + static_cast<size_t>(i) * task.q_stride + g * task.head_dim;
+        Accumulate(task, q, begin, end, scratch, i * task.group + g);
+      }
+    }
+  }
+}
+
+void Prefill(const AttentionTask& task, std::byte* bytes) {
+  Scratch scratch = Carve(bytes, task.group, task.head_dim);
+  AccumulateAll(task, scratch);
+  for (int r = 0; r < task.rows * task.group; ++r) {
+    float* out = task.out + static_cast<size_t>(r / task.group) * task.out_stride +
+                 r % task.group * task.head_dim;
+    const double inverse = scratch.d[r] > 0.0 ? 1.0 / scratch.d[r] : 0.0;
+    const double* o = scratch.o + static_cast<size_t>(r) * task.head_dim;
+    for (int c = 0; c < task.head_dim; ++c) out[c] = static_cast<float>(o[c] * inverse);
+  }
+}
+
+void DecodeRowStates(const AttentionTask& task, std::byte* bytes) {
+  Scratch scratch = Carve(bytes, task.group, task.head_dim);
+  AccumulateAll(task, scratch);
+  for (int g = 0; g < task.group; ++g) {
+    SoftmaxState& state = task.states[g];
+    // m is rounded to float; d and o refer to the rounded one.
+    state.m = static_cast<float>(scratch.m[g]);
+    const double adjust = scratch.d[g] > 0.0 ? std::exp(scratch.m[g] - state.m) : 0.0;
+    state.d = static_cast<float>(scratch.d[g] * adjust);
+    const double* o = scratch.o + static_cast<size_t>(g) * task.head_dim;
+    for (int c = 0; c < task.head_dim; ++c) state.o[c] = static_cast<float>(o[c] * adjust);
+  }
+}
+
+int PrefillRows(int, int) { return kRows; }
+
+}  // namespace
+
+const AttentionKernels kScalarAttention = {PrefillRows, Prefill, DecodeRowStates, ScratchBytes};
+
+}  // namespace kvpareto::cpu

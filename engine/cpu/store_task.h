@@ -1,0 +1,33 @@
+// One tile's part of StoreKv and of Seal, as plain data for the per-ISA files.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "engine/kv/codec.h"
+
+namespace kvpareto::cpu {
+
+// Rows of one KV head into consecutive slots of its bf16 tile.
+struct StoreTask {
+  kv::Role role = kv::Role::kKey;
+  const float* source = nullptr;  // [tokens, head_dim] with source_stride
+  int source_stride = 0;
+  uint16_t* tile = nullptr;  // bf16, element order
+  int tile_tokens = 0;
+  int first_slot = 0;
+  int tokens = 0;
+  int head_dim = 0;
+};
+
+// A full bf16 tile into an encoded one.
+struct SealTask {
+  kv::Role role = kv::Role::kKey;
+  kv::CodecId codec = kv::CodecId::kBf16;
+  kv::StaticRange range;
+  int head_dim = 0;
+  const uint16_t* source = nullptr;  // [kBlockTokens * head_dim] in element order
+  std::byte* encoded = nullptr;      // TileBytes(codec, role, head_dim)
+};
+
+}  // namespace kvpareto::cpu
