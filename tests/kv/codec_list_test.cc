@@ -1,0 +1,201 @@
+// The list's names, known sizes, and byte layouts worked out by hand.
+#include "engine/kv/codec_list.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace kvpareto::kv {
+namespace {
+
+TEST(CodecListTest, NamesAreThePublicOnesInOrder) {
+  std::vector<std::string> expected = {"bf16"};
+  for (std::string bits : {"int8", "int4", "int2"}) {
+    for (std::string granularity :
+         {"token-g32", "token-g64", "token", "channel", "block", "tensor"}) {
+      expected.push_back(bits + "-" + granularity);
+    }
+  }
+  std::vector<std::string> names;
+  for (int i = 0; i < NumCodecs(); ++i) names.emplace_back(GetCodecInfo(CodecId(i)).name);
+  EXPECT_EQ(names, expected);
+}
+
+TEST(CodecListTest, NamesFindTheirCodecs) {
+  for (int i = 0; i < NumCodecs(); ++i) {
+    EXPECT_EQ(FindCodec(GetCodecInfo(CodecId(i)).name), CodecId(i));
+  }
+  EXPECT_EQ(FindCodec("int3-token"), std::nullopt);
+  EXPECT_EQ(FindCodec(""), std::nullopt);
+  EXPECT_EQ(FindCodec("bf16 "), std::nullopt);
+  EXPECT_EQ(FindCodec("bf16"), CodecId::kBf16);
+}
+
+TEST(CodecListTest, VisitReachesTheTypeOfTheId) {
+  for (int i = 0; i < NumCodecs(); ++i) {
+    std::vector<std::string> visited;
+    VisitCodec(CodecId(i), [&](auto tag) { visited.push_back(decltype(tag)::type::Name()); });
+    EXPECT_EQ(visited, std::vector<std::string>{std::string(GetCodecInfo(CodecId(i)).name)});
+  }
+}
+
+double Bits(std::string_view name, int head_dim) {
+  return BitsPerElement(*FindCodec(name), Role::kKey, head_dim);
+}
+
+TEST(CodecListTest, BitsPerElementAreTheOnesOfThePapers) {
+  EXPECT_EQ(Bits("bf16", 64), 16.0);
+  EXPECT_EQ(Bits("int4-token-g64", 64), 4.5);
+  EXPECT_EQ(Bits("int4-token", 64), 4.5);
+  EXPECT_EQ(Bits("int4-token-g32", 64), 5.0);
+  EXPECT_EQ(Bits("int4-token", 128), 4.25);
+  EXPECT_EQ(Bits("int4-channel", 128), 4.5);
+  EXPECT_EQ(Bits("int8-token-g32", 128), 9.0);
+  EXPECT_EQ(Bits("int2-token-g32", 96), 3.0);
+  EXPECT_EQ(Bits("int2-tensor", 80), 2.0);
+  // One group's 4 bytes take a whole aligned region: 128 bytes of 2048 codes.
+  EXPECT_EQ(Bits("int4-block", 64), 4.25);
+}
+
+TEST(CodecListTest, GroupsMustDivideTheHead) {
+  EXPECT_FALSE(CodecSupports(*FindCodec("int4-token-g64"), 80));
+  EXPECT_FALSE(CodecSupports(*FindCodec("int4-token-g64"), 96));
+  EXPECT_FALSE(CodecSupports(*FindCodec("int8-token-g32"), 80));
+  EXPECT_TRUE(CodecSupports(*FindCodec("int2-token-g32"), 96));
+  EXPECT_TRUE(CodecSupports(*FindCodec("int2-token"), 80));
+  for (int i = 0; i < NumCodecs(); ++i) {
+    EXPECT_FALSE(CodecSupports(CodecId(i), 0));
+    EXPECT_FALSE(CodecSupports(CodecId(i), -64));
+    EXPECT_FALSE(CodecSupports(CodecId(i), 63));
+  }
+}
+
+TEST(TileTest, ElementIndexIsAPermutation) {
+  for (Role role : {Role::kKey, Role::kValue}) {
+    for (int head_dim : {64, 80, 256}) {
+      std::set<int> seen;
+      for (int t = 0; t < kBlockTokens; ++t) {
+        for (int c = 0; c < head_dim; ++c) {
+          seen.insert(ElementIndex(role, t, c, kBlockTokens, head_dim));
+        }
+      }
+      EXPECT_EQ(seen.size(), kBlockTokens * head_dim);
+      EXPECT_EQ(*seen.begin(), 0);
+      EXPECT_EQ(*seen.rbegin(), kBlockTokens * head_dim - 1);
+    }
+  }
+}
+
+// A tile whose group 0 spans exactly [0, 2^bits - 1]: scale 1, zero point 0, code = value.
+template <typename Codec>
+constexpr std::array<std::byte, Codec::TileBytes(64)> EncodeCounting(Role role) {
+  std::array<float, kBlockTokens * 64> tile{};
+  for (int t = 0; t < kBlockTokens; ++t) {
+    for (int c = 0; c < 64; ++c)
+      tile[t * 64 + c] = static_cast<float>((c + t) % (Codec::kMaxCode + 1));
+  }
+  std::array<std::byte, Codec::TileBytes(64)> encoded{};
+  Codec::Encode(role, 64, {}, tile.data(), encoded.data());
+  return encoded;
+}
+
+// Keys: elements run [channel pair][token][2], so element 2 t + i is channel i of token t, for
+// t < 64; value (channel + token) mod 2^bits.
+TEST(LayoutTest, Int4KeysByHand) {
+  const auto encoded = EncodeCounting<IntCodec<4, PerToken<64>>>(Role::kKey);
+  // Byte 0: elements 0 (t0 c0: 0) and 32 (t16 c0: 16 mod 16 = 0).
+  EXPECT_EQ(encoded[0], std::byte{0x00});
+  // Byte 1: elements 1 (t0 c1: 1) and 33 (t16 c1: 1).
+  EXPECT_EQ(encoded[1], std::byte{0x11});
+  // Byte 6: elements 6 (t3 c0: 3) and 38 (t19 c0: 3).
+  EXPECT_EQ(encoded[6], std::byte{0x33});
+  // Unit 1, byte 32: elements 64 (t32 c0: 0), 96 (t48 c0: 0). Unit 2: channels 2 and 3.
+  EXPECT_EQ(encoded[32], std::byte{0x00});
+  EXPECT_EQ(encoded[64], std::byte{0x22});
+  EXPECT_EQ(encoded[65], std::byte{0x33});
+  // 64 scales of 1.0 (fp16 0x3c00) from 2048, 64 zero points of 0 from 2176, the end at 2304.
+  EXPECT_EQ(encoded.size(), 2304);
+  for (int g = 0; g < 64; ++g) {
+    EXPECT_EQ(encoded[2048 + 2 * g], std::byte{0x00});
+    EXPECT_EQ(encoded[2048 + 2 * g + 1], std::byte{0x3c});
+    EXPECT_EQ(encoded[2176 + 2 * g], std::byte{0x00});
+    EXPECT_EQ(encoded[2176 + 2 * g + 1], std::byte{0x00});
+  }
+}
+
+// Values: elements run [token pair][channel][2], so element 2 c + i is channel c of token i.
+TEST(LayoutTest, Int2ValuesByHand) {
+  const auto encoded = EncodeCounting<IntCodec<2, PerToken<32>>>(Role::kValue);
+  // Byte 2: elements 2 (c1 t0: 1), 34 (c17 t0: 1), 66 (c33 t0: 1), 98 (c49 t0: 1).
+  EXPECT_EQ(encoded[2], std::byte{0b01010101});
+  // Byte 3: elements 3, 35, 67, 99: token 1 of the same channels: 2.
+  EXPECT_EQ(encoded[3], std::byte{0b10101010});
+  // Unit 1 holds tokens 2 and 3: byte 32: c0 t2: 2, c16 t2: 2, ...
+  EXPECT_EQ(encoded[32], std::byte{0b10101010});
+  // Codes 64 * 64 / 4 = 1024 bytes, then 2 * 64 scales and zero points.
+  EXPECT_EQ(encoded[1024 + 1], std::byte{0x3c});
+  EXPECT_EQ(encoded[1024 + 255], std::byte{0x3c});
+  EXPECT_EQ(encoded.size(), 1024 + 512);
+}
+
+TEST(LayoutTest, Int8IsOneBytePerElement) {
+  const auto encoded = EncodeCounting<IntCodec<8, PerBlock>>(Role::kValue);
+  // max is 63 + 63 = 126: scale 126 / 255 rounded up to fp16; element 2 is channel 1 of token 0.
+  const float scale = F16ToFloat(LoadU16(encoded.data() + 4096, 0));
+  EXPECT_GE(scale, 126.0f / 255.0f);
+  EXPECT_LE(scale, 126.0f / 255.0f * (1 + 0x1p-10f));
+  EXPECT_EQ(static_cast<int>(encoded[2]), std::lround(1.0f / scale));
+  EXPECT_EQ(static_cast<int>(encoded[4095]), 255);  // the largest value
+}
+
+// Token groups: all tokens of channel group 0 first. Channel groups: the channel.
+TEST(LayoutTest, GroupOrder) {
+  using Grouped = IntCodec<4, PerToken<32>>;
+  std::vector<float> tile(kBlockTokens * 64, 0.0f);
+  tile[5 * 64 + 40] = 15.0f * 8;  // token 5, channel group 1: scale 8
+  std::vector<std::byte> encoded(Grouped::TileBytes(64));
+  Grouped::Encode(Role::kKey, 64, {}, tile.data(), encoded.data());
+  EXPECT_EQ(F16ToFloat(LoadU16(encoded.data() + Grouped::ScaleOffset(64), 64 + 5)), 8.0f);
+  EXPECT_EQ(F16ToFloat(LoadU16(encoded.data() + Grouped::ScaleOffset(64), 5)), kMinScale);
+
+  using Channelwise = IntCodec<8, PerChannel>;
+  tile[5 * 64 + 40] = 255.0f;
+  encoded.assign(Channelwise::TileBytes(64), std::byte{0});
+  Channelwise::Encode(Role::kKey, 64, {}, tile.data(), encoded.data());
+  EXPECT_EQ(F16ToFloat(LoadU16(encoded.data() + Channelwise::ScaleOffset(64), 40)), 1.0f);
+}
+
+TEST(LayoutTest, EveryElementBelongsToTheGroupWhoseRegionHoldsIt) {
+  for (int i = 0; i < NumCodecs(); ++i) {
+    VisitCodec(CodecId(i), [&](auto tag) {
+      using Codec = typename decltype(tag)::type;
+      if constexpr (Codec::kBits != 16) {
+        for (int head_dim : {64, 96, 128}) {
+          if (!Codec::Supports(head_dim)) continue;
+          std::vector<int> owners(kBlockTokens * head_dim, 0);
+          for (int g = 0; g < Codec::Policy::Groups(head_dim); ++g) {
+            const GroupRegion r = Codec::Policy::Region(g, head_dim);
+            for (int t = r.first_token; t < r.first_token + r.tokens; ++t) {
+              for (int c = r.first_channel; c < r.first_channel + r.channels; ++c) {
+                EXPECT_EQ(Codec::Policy::GroupOf(t, c, head_dim), g);
+                ++owners[t * head_dim + c];
+              }
+            }
+          }
+          EXPECT_EQ(std::count(owners.begin(), owners.end(), 1), kBlockTokens * head_dim);
+        }
+      }
+    });
+  }
+}
+
+// The scalar definitions are constant expressions: proof that they need no library, as devices ask.
+static_assert(EncodeCounting<IntCodec<4, PerToken<64>>>(Role::kKey)[65] == std::byte{0x33});
+
+}  // namespace
+}  // namespace kvpareto::kv
