@@ -38,9 +38,6 @@ struct EngineOptions {
   absl::Status Validate() const;
 };
 
-// A submitted request. Copyable; outlives nothing.
-enum class RequestHandle : uint64_t {};
-
 struct ModelInfo {
   ModelConfig config;
   std::string fingerprint;
@@ -57,13 +54,8 @@ class Engine {
   // Cancels what is running, joins the engine thread.
   virtual ~Engine() = default;
 
-  // A request after tokenizing and planning: everything that can be refused has been.
-  struct Prepared {
-    Request request;
-    std::vector<int32_t> prompt_tokens;
-    int max_tokens = 0;
-    Plan plan;
-  };
+  using Prepared = PreparedRequest;
+
   // Checks, tokenizes and plans. Errors as in docs/errors.md: INVALID_ARGUMENT (EMPTY_PROMPT,
   // INVALID_UTF8, PROMPT_TOO_LONG, INVALID_SAMPLING_PARAMS, NO_FEASIBLE_CONFIG, ...), OUT_OF_RANGE
   // (KV_EXCEEDS_CAPACITY).
@@ -85,7 +77,7 @@ class Engine {
   // config.prefill_chunk_tokens that read the quantized cache, or token by token (decode path) from
   // `decode_from` on (-1: never). on_logits is called on the engine thread, in order, with the
   // logits of consecutive positions, [rows, vocab] floats. Blocks until done.
-  using LogitsFn = std::function<void(int64_t first_position, std::span<const float> logits)>;
+  using LogitsFn = ScoreLogitsFn;
   virtual absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config,
                              int64_t decode_from, const LogitsFn& on_logits) = 0;
 

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -47,6 +48,17 @@ struct Request {
   std::optional<std::chrono::steady_clock::time_point> deadline;
 };
 
+// A request after tokenizing and planning: everything that can be refused has been.
+struct PreparedRequest {
+  Request request;
+  std::vector<int32_t> prompt_tokens;
+  int max_tokens = 0;
+  Plan plan;
+};
+
+// Names a submitted request. Never reused.
+enum class RequestHandle : uint64_t {};
+
 enum class FinishReason : uint8_t { kStop, kLength };
 
 // New output of one continuation.
@@ -85,5 +97,9 @@ class ResponseSink {
   // UNAVAILABLE (drain) otherwise; `usage` tells what was done until then.
   virtual void OnFinish(const absl::Status& status, const Usage& usage) = 0;
 };
+
+// Receives teacher-forced logits (Engine::Score): those of `first_position` and the positions that
+// follow, [rows, vocab] floats.
+using ScoreLogitsFn = std::function<void(int64_t first_position, std::span<const float> logits)>;
 
 }  // namespace kvpareto

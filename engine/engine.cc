@@ -1,0 +1,213 @@
+#include "engine/engine.h"
+
+#include <chrono>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/cpu/cpu_backend.h"
+#include "engine/kv/arena.h"
+#include "engine/model/model_source.h"
+#include "engine/model/transformer.h"
+#include "engine/preparer.h"
+#include "engine/scheduler/scheduler.h"
+
+namespace kvpareto {
+namespace {
+
+absl::Status OptionError(std::string_view field, const std::string& rule) {
+  return MakeError(absl::StatusCode::kInvalidArgument, "ENGINE_OPTION_INVALID",
+                   absl::StrCat(absl::string_view(field.data(), field.size()), " ", rule),
+                   {{"field", std::string(field)}});
+}
+
+// Without a table: the bf16 cache for everyone.
+ParetoTable Bf16Table(const ModelConfig& model, const std::string& fingerprint,
+                      int max_step_tokens) {
+  const int chunk = std::min(512, max_step_tokens / kv::kBlockTokens * kv::kBlockTokens);
+  ParetoRow row{.name = "bf16", .config = KvConfig::Bf16(chunk)};
+  row.accuracy.push_back({.max_context_tokens = model.context_tokens});
+  ParetoTable table{.model_name = model.name, .model_fingerprint = fingerprint};
+  table.provenance.command = "built in: no table was configured";
+  table.rows.push_back(std::move(row));
+  return table;
+}
+
+class EngineImpl final : public Engine {
+ public:
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options) {
+    std::unique_ptr<EngineImpl> engine(new EngineImpl(options));
+    KVP_RETURN_IF_ERROR(engine->Load());
+    return engine;
+  }
+
+  absl::StatusOr<Prepared> Prepare(Request request) const override {
+    return preparer_.Prepare(std::move(request));
+  }
+  absl::StatusOr<RequestHandle> Submit(Prepared prepared,
+                                       std::shared_ptr<ResponseSink> sink) override {
+    return scheduler_->Submit(std::move(prepared), std::move(sink));
+  }
+  void Cancel(RequestHandle handle) override { scheduler_->Cancel(handle); }
+  absl::StatusOr<std::vector<int32_t>> Tokenize(const Prompt& prompt) const override {
+    return preparer_.Tokenize(prompt);
+  }
+  std::string Detokenize(std::span<const int32_t> tokens) const override {
+    return tokenizer_->Decode(tokens, /*with_special=*/true);
+  }
+  absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config, int64_t decode_from,
+                     const LogitsFn& on_logits) override;
+  void Drain(std::chrono::steady_clock::time_point deadline) override {
+    scheduler_->Drain(deadline);
+  }
+  EngineStats Stats() const override { return scheduler_->Stats(); }
+  const ModelInfo& model() const override { return info_; }
+  const ParetoTable& table() const override { return table_; }
+  uint64_t WorkspaceBytes(int chunk_tokens) const override {
+    return Transformer::WorkspaceShareBytes(info_.config, chunk_tokens,
+                                            backend_->activation_bytes());
+  }
+
+ private:
+  explicit EngineImpl(const EngineOptions& options) : options_(options) {}
+
+  absl::Status Load();
+  absl::Status LoadText(const ModelSource& source);
+  absl::Status LoadTable();
+
+  const EngineOptions options_;
+  ModelInfo info_;
+  ParetoTable table_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_template_;
+  absl::Status chat_template_status_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Transformer> transformer_;
+  std::unique_ptr<DeviceBuffer> arena_memory_;
+  std::unique_ptr<kv::Arena> arena_;
+  Preparer preparer_;
+  std::unique_ptr<Scheduler> scheduler_;  // last: its thread uses all of the above
+};
+
+absl::Status EngineImpl::LoadText(const ModelSource& source) {
+  KVP_ASSIGN_OR_RETURN(tokenizer_, Tokenizer::Create(source.tokenizer()));
+  if (source.chat_template().empty()) return absl::OkStatus();
+  // A template that is not understood does not stop the model from completing plain text.
+  auto parsed = ChatTemplate::Parse(source.chat_template());
+  if (parsed.ok()) {
+    chat_template_ = *std::move(parsed);
+  } else {
+    chat_template_status_ = parsed.status();
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EngineImpl::LoadTable() {
+  if (options_.table_path.empty()) {
+    table_ = Bf16Table(info_.config, info_.fingerprint, options_.max_step_tokens);
+  } else {
+    KVP_ASSIGN_OR_RETURN(table_, LoadParetoTable(options_.table_path));
+  }
+  KVP_RETURN_IF_ERROR(CheckTableForModel(table_, info_.config, info_.fingerprint));
+  for (const ParetoRow& row : table_.rows) {
+    if (row.config.prefill_chunk_tokens > options_.max_step_tokens) {
+      return OptionError(
+          "max_step_tokens",
+          absl::StrCat("is ", options_.max_step_tokens, ", below the prefill chunk of ",
+                       row.config.prefill_chunk_tokens, " tokens in table row ", row.name));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EngineImpl::Load() {
+  const auto start = Clock::now();
+  KVP_ASSIGN_OR_RETURN(std::unique_ptr<ModelSource> source, OpenModel(options_.model_path));
+  info_.config = source->config();
+  info_.fingerprint = source->fingerprint();
+  info_.file_bytes = source->file_bytes();
+  KVP_RETURN_IF_ERROR(LoadText(*source));
+  info_.has_chat_template = chat_template_ != nullptr;
+  KVP_RETURN_IF_ERROR(LoadTable());
+
+  KVP_ASSIGN_OR_RETURN(backend_,
+                       CreateCpuBackend({.threads = options_.threads, .isa = options_.isa}));
+  info_.backend = std::string(backend_->name());
+  KVP_ASSIGN_OR_RETURN(ModelWeights weights, LoadWeights(*source, *backend_));
+  info_.weights_bytes = weights.resident_bytes();
+  const StepLimits limits{.max_decode_rows = options_.max_running_sequences,
+                          .max_prefill_rows = options_.max_step_tokens};
+  KVP_ASSIGN_OR_RETURN(
+      transformer_, Transformer::Create(info_.config, std::move(weights), limits, backend_.get()));
+
+  const size_t capacity = options_.kv_capacity_bytes / kv::kRegionAlignment * kv::kRegionAlignment;
+  KVP_ASSIGN_OR_RETURN(arena_memory_, backend_->Allocate(capacity));
+  arena_ = std::make_unique<kv::Arena>(arena_memory_->data(), capacity,
+                                       [this](std::byte* to, const std::byte* from, size_t bytes) {
+                                         backend_->Move(to, from, bytes);
+                                       });
+  const SchedulerOptions scheduling{.max_prefill_rows = options_.max_step_tokens,
+                                    .max_running_sequences = options_.max_running_sequences,
+                                    .max_queued_requests = options_.max_queued_requests};
+  scheduler_ = std::make_unique<Scheduler>(scheduling, backend_.get(), transformer_.get(),
+                                           tokenizer_.get(), arena_.get());
+  preparer_ = {.options = &options_,
+               .model = &info_.config,
+               .table = &table_,
+               .tokenizer = tokenizer_.get(),
+               .chat_template = chat_template_.get(),
+               .chat_template_status = &chat_template_status_,
+               .workspace = [this](int chunk) { return WorkspaceBytes(chunk); },
+               .memory =
+                   [this, capacity] {
+                     return MemoryState{.capacity_bytes = capacity,
+                                        .available_bytes = scheduler_->available_bytes()};
+                   }};
+  info_.load_seconds = Seconds(Clock::now() - start);
+  return absl::OkStatus();
+}
+
+absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& config,
+                               int64_t decode_from, const LogitsFn& on_logits) {
+  KVP_RETURN_IF_ERROR(config.ValidateFor(info_.config));
+  if (config.prefill_chunk_tokens > options_.max_step_tokens) {
+    return OptionError("max_step_tokens", "is below the config's prefill chunk");
+  }
+  if (tokens.empty() || tokens.size() > static_cast<size_t>(info_.config.context_tokens)) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "PROMPT_TOO_LONG",
+                     absl::StrCat("scoring takes 1 to ", info_.config.context_tokens,
+                                  " tokens, not ", tokens.size()));
+  }
+  KVP_ASSIGN_OR_RETURN(std::vector<int32_t> checked,
+                       preparer_.Tokenize(std::vector<int32_t>(tokens.begin(), tokens.end())));
+  return scheduler_->Score(std::move(checked), config, decode_from, on_logits);
+}
+
+}  // namespace
+
+absl::Status EngineOptions::Validate() const {
+  if (model_path.empty()) return OptionError("model_path", "is empty");
+  if (kv_capacity_bytes < (uint64_t{1} << 20))
+    return OptionError("kv_capacity_bytes", "is below 1 MiB");
+  if (max_step_tokens < kv::kBlockTokens || max_step_tokens > 65536) {
+    return OptionError("max_step_tokens", "must be between 64 and 65536");
+  }
+  if (max_running_sequences < 1 || max_running_sequences > 4096) {
+    return OptionError("max_running_sequences", "must be between 1 and 4096");
+  }
+  if (max_queued_requests < 0) return OptionError("max_queued_requests", "is negative");
+  if (max_sequences_per_request < 1 || max_sequences_per_request > max_running_sequences) {
+    return OptionError("max_sequences_per_request", "must be between 1 and max_running_sequences");
+  }
+  if (default_max_tokens < 1) return OptionError("default_max_tokens", "must be at least 1");
+  if (max_stop_strings < 0) return OptionError("max_stop_strings", "is negative");
+  if (max_top_logprobs < 0) return OptionError("max_top_logprobs", "is negative");
+  if (threads < 0 || threads > 1024) return OptionError("threads", "must be between 0 and 1024");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
+  KVP_RETURN_IF_ERROR(options.Validate());
+  return EngineImpl::Create(options);
+}
+
+}  // namespace kvpareto

@@ -1,0 +1,241 @@
+#include "engine/model/transformer.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "engine/base/check.h"
+
+namespace kvpareto {
+namespace {
+
+// Logits are computed for this many rows at a time: a step of many sequences, or teacher forcing
+// over a whole chunk, must not need a [rows, vocab] buffer.
+constexpr int kLogitRows = 16;
+
+int QkvCols(const ModelConfig& c) { return (c.heads + 2 * c.kv_heads) * c.head_dim; }
+
+// Elements per row of the region that holds first [QKV | attention output], then [gate, up |
+// product].
+int InnerFirstCols(const ModelConfig& c) { return std::max(QkvCols(c), 2 * c.ffn); }
+int InnerSecondCols(const ModelConfig& c) { return std::max(c.heads * c.head_dim, c.ffn); }
+
+int RowElements(const ModelConfig& c) {
+  return 2 * c.hidden + InnerFirstCols(c) + InnerSecondCols(c);
+}
+
+}  // namespace
+
+Transformer::Transformer(const ModelConfig& config, ModelWeights weights, Backend* backend)
+    : config_(config),
+      weights_(std::move(weights)),
+      backend_(backend),
+      chunk_layout_(kv::BlockLayout::Bf16(1, config.kv_heads, config.head_dim)) {}
+
+absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& config,
+                                                                 ModelWeights weights,
+                                                                 const StepLimits& limits,
+                                                                 Backend* backend) {
+  std::unique_ptr<Transformer> model(new Transformer(config, std::move(weights), backend));
+  model->PlanWorkspace(limits);
+  const size_t bytes =
+      model->logits_offset_ + kLogitRows * size_t(config.vocab) * backend->activation_bytes();
+  KVP_ASSIGN_OR_RETURN(model->workspace_, backend->Allocate(bytes));
+  model->host_logits_.resize(kLogitRows * size_t(config.vocab));
+  return model;
+}
+
+void Transformer::PlanWorkspace(const StepLimits& limits) {
+  const size_t rows = limits.max_decode_rows + limits.max_prefill_rows;
+  size_t offset = 0;
+  const auto region = [&](size_t bytes) {
+    const size_t begin = offset;
+    offset += kv::AlignUp(bytes);
+    return begin;
+  };
+  const size_t element = backend_->activation_bytes();
+  chunk_tiles_ = limits.max_prefill_rows / kv::kBlockTokens;
+  hidden_offset_ = region(rows * config_.hidden * element);
+  normed_offset_ = region(rows * config_.hidden * element);
+  inner_offset_ = region(rows * InnerFirstCols(config_) * element);
+  inner_second_offset_ = region(rows * InnerSecondCols(config_) * element);
+  chunk_offset_ = region(chunk_tiles_ * chunk_layout_.bytes());
+  logit_rows_offset_ = region(kLogitRows * size_t(config_.hidden) * element);
+  logits_offset_ = offset;
+}
+
+size_t Transformer::WorkspaceShareBytes(const ModelConfig& config, int rows,
+                                        size_t activation_bytes) {
+  const size_t chunk_tile = kv::BlockLayout::Bf16(1, config.kv_heads, config.head_dim).bytes();
+  return rows * size_t(RowElements(config)) * activation_bytes +
+         rows / kv::kBlockTokens * chunk_tile +
+         (size_t(config.hidden) + config.vocab) * activation_bytes;
+}
+
+Activations Transformer::Matrix(size_t offset, int rows, int cols) const {
+  return {.data = workspace_->data() + offset, .rows = rows, .cols = cols};
+}
+
+BlockSpan Transformer::ChunkTile(int index) const {
+  KVP_CHECK(index >= 0 && index < chunk_tiles_) << index << " of " << chunk_tiles_;
+  return {.data = workspace_->data() + chunk_offset_ + index * chunk_layout_.bytes(),
+          .layout = &chunk_layout_,
+          .one_layer = true};
+}
+
+absl::Status Transformer::Forward(const StepBatch& batch, const LogitsFn& on_logits) {
+  const int rows = batch.rows();
+  const RowSplit split{.decode_rows = batch.decode_rows, .prefill_rows = rows - batch.decode_rows};
+
+  spans_.clear();
+  sequences_.clear();
+  size_t num_spans = 0;
+  for (const SequenceStep& sequence : batch.sequences) num_spans += sequence.reads.size();
+  spans_.resize(num_spans);
+  size_t next_span = 0;
+  for (const SequenceStep& sequence : batch.sequences) {
+    sequences_.push_back({.first_row = sequence.first_row,
+                          .num_rows = sequence.num_rows,
+                          .first_position = sequence.first_position,
+                          .spans = {spans_.data() + next_span, sequence.reads.size()}});
+    next_span += sequence.reads.size();
+  }
+
+  backend_->Embed(*weights_.embedding, batch.tokens, Matrix(hidden_offset_, rows, config_.hidden));
+  for (int layer = 0; layer < config_.layers; ++layer) RunLayer(layer, batch, split);
+  return ComputeLogits(batch, on_logits);
+}
+
+// Points the step's spans, stores and seals at `layer`.
+void Transformer::SetLayer(int layer, const StepBatch& batch) {
+  const auto view = [layer](const BlockSpan& span) {
+    return KvSpan{.data = span.data,
+                  .layout = &span.ForLayer(layer),
+                  .first_slot = span.first_slot,
+                  .num_tokens = span.num_tokens,
+                  .first_position = span.first_position};
+  };
+  stores_.clear();
+  seals_.clear();
+  size_t next_span = 0;
+  for (const SequenceStep& sequence : batch.sequences) {
+    for (const BlockSpan& span : sequence.reads) spans_[next_span++] = view(span);
+    for (const SequenceStep::Store& store : sequence.stores) {
+      stores_.push_back({.destination = view(store.destination), .first_row = store.first_row});
+    }
+    for (const SequenceStep::Seal& seal : sequence.seals) {
+      seals_.push_back({.source = seal.source.data,
+                        .source_layout = &seal.source.ForLayer(layer),
+                        .destination = seal.destination.data,
+                        .destination_layout = &seal.destination.ForLayer(layer)});
+    }
+  }
+}
+
+void Transformer::RunLayer(int layer, const StepBatch& batch, RowSplit split) {
+  const LayerWeights& w = weights_.layers[layer];
+  const int rows = batch.rows();
+  const Activations hidden = Matrix(hidden_offset_, rows, config_.hidden);
+  const Activations normed = Matrix(normed_offset_, rows, config_.hidden);
+
+  backend_->RmsNorm(
+      {.x = hidden, .weight = w.attn_norm.get(), .y = normed, .epsilon = config_.rms_epsilon});
+  RunAttention(layer, batch, split);
+
+  const Activations gate_up = Matrix(inner_offset_, rows, 2 * config_.ffn);
+  const Activations product = Matrix(inner_second_offset_, rows, config_.ffn);
+  backend_->RmsNorm(
+      {.x = hidden, .weight = w.ffn_norm.get(), .y = normed, .epsilon = config_.rms_epsilon});
+  backend_->Linear({.x = normed, .weight = w.gate_up.get(), .y = gate_up, .split = split});
+  backend_->SiluMul(gate_up, product);
+  backend_->Linear(
+      {.x = product, .weight = w.ffn_down.get(), .y = hidden, .split = split, .accumulate = true});
+}
+
+// hidden += W_o attention(norm(hidden)): projections, QK-norm, rotary embedding, stores, attention
+// over all the sequence may read, and sealing of the blocks that this step completes.
+void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split) {
+  const LayerWeights& w = weights_.layers[layer];
+  const int rows = batch.rows();
+  const int k_col = config_.heads * config_.head_dim;
+  const int v_col = k_col + config_.kv_heads * config_.head_dim;
+  const Activations normed = Matrix(normed_offset_, rows, config_.hidden);
+  const Activations qkv = Matrix(inner_offset_, rows, QkvCols(config_));
+  const Activations attended = Matrix(inner_second_offset_, rows, config_.heads * config_.head_dim);
+
+  backend_->Linear(
+      {.x = normed, .weight = w.qkv.get(), .bias = w.qkv_bias.get(), .y = qkv, .split = split});
+  const auto head_norm = [&](const Weight* weight, int first_col, int last_col) {
+    if (weight == nullptr) return;
+    backend_->RmsNorm({.x = qkv,
+                       .weight = weight,
+                       .y = qkv,
+                       .epsilon = config_.rms_epsilon,
+                       .group_cols = config_.head_dim,
+                       .first_col = first_col,
+                       .last_col = last_col});
+  };
+  head_norm(w.q_norm.get(), 0, k_col);
+  head_norm(w.k_norm.get(), k_col, v_col);
+  backend_->Rope({.x = qkv,
+                  .first_col = 0,
+                  .heads = config_.heads + config_.kv_heads,
+                  .head_dim = config_.head_dim,
+                  .positions = batch.positions,
+                  .inverse_frequency = config_.inverse_frequency});
+
+  SetLayer(layer, batch);
+  backend_->StoreKv({.qkv = qkv,
+                     .k_first_col = k_col,
+                     .v_first_col = v_col,
+                     .kv_heads = config_.kv_heads,
+                     .head_dim = config_.head_dim,
+                     .items = stores_});
+  backend_->Attention({.q = qkv,
+                       .out = attended,
+                       .heads = config_.heads,
+                       .kv_heads = config_.kv_heads,
+                       .head_dim = config_.head_dim,
+                       .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
+                       .sliding_window = config_.sliding_window,
+                       .split = split,
+                       .sequences = sequences_,
+                       .k_ranges = {},
+                       .v_ranges = {}});
+  if (!seals_.empty()) {
+    backend_->Seal({.kv_heads = config_.kv_heads,
+                    .head_dim = config_.head_dim,
+                    .items = seals_,
+                    .k_ranges = {},
+                    .v_ranges = {}});
+  }
+  backend_->Linear({.x = attended,
+                    .weight = w.attn_output.get(),
+                    .y = Matrix(hidden_offset_, rows, config_.hidden),
+                    .split = split,
+                    .accumulate = true});
+}
+
+absl::Status Transformer::ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits) {
+  const Activations hidden = Matrix(hidden_offset_, batch.rows(), config_.hidden);
+  const int total = static_cast<int>(batch.logit_rows.size());
+  for (int first = 0; first < total; first += kLogitRows) {
+    const int rows = std::min(kLogitRows, total - first);
+    const Activations picked = Matrix(logit_rows_offset_, rows, config_.hidden);
+    const Activations logits = Matrix(logits_offset_, rows, config_.vocab);
+    backend_->GatherRows(hidden, {batch.logit_rows.data() + first, size_t(rows)}, picked);
+    backend_->RmsNorm({.x = picked,
+                       .weight = weights_.output_norm.get(),
+                       .y = picked,
+                       .epsilon = config_.rms_epsilon});
+    const RowSplit split = batch.scoring ? RowSplit{.decode_rows = 0, .prefill_rows = rows}
+                                         : RowSplit{.decode_rows = rows, .prefill_rows = 0};
+    backend_->Linear({.x = picked, .weight = &weights_.head(), .y = logits, .split = split});
+    KVP_RETURN_IF_ERROR(backend_->Synchronize());
+    const size_t elements = size_t(rows) * config_.vocab;
+    backend_->CopyToHost(host_logits_.data(), logits.data, elements * sizeof(float));
+    on_logits(first, rows, {host_logits_.data(), elements});
+  }
+  return backend_->Synchronize();
+}
+
+}  // namespace kvpareto

@@ -1,0 +1,88 @@
+// The forward pass of decoder-only transformers of the Llama family, written in terms of backend
+// operations.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "engine/base/status.h"
+#include "engine/model/model_config.h"
+#include "engine/model/step_batch.h"
+#include "engine/model/weights.h"
+#include "engine/ops/backend.h"
+
+namespace kvpareto {
+
+// The largest step that a workspace is allocated for.
+struct StepLimits {
+  int max_decode_rows = 64;
+  int max_prefill_rows = 1024;
+};
+
+// Not thread-safe: used by the engine thread (const methods from anywhere).
+class Transformer {
+ public:
+  // Allocates the workspace. `backend` outlives the transformer.
+  static absl::StatusOr<std::unique_ptr<Transformer>> Create(const ModelConfig& config,
+                                                             ModelWeights weights,
+                                                             const StepLimits& limits,
+                                                             Backend* backend);
+
+  // Called with the logits of consecutive entries of batch.logit_rows: [rows, vocab] host floats.
+  using LogitsFn = std::function<void(int first, int rows, std::span<float> logits)>;
+
+  // Runs one step. Keys and values have been stored and blocks sealed when it returns. Errors: a
+  // lost device (INTERNAL).
+  absl::Status Forward(const StepBatch& batch, const LogitsFn& on_logits);
+
+  // The chunk buffer: bf16 tiles of one layer for blocks that are filled and sealed in the same
+  // step. Handed out by the scheduler, at most chunk_tiles() a step.
+  BlockSpan ChunkTile(int index) const;
+  int chunk_tiles() const { return chunk_tiles_; }
+
+  const ModelConfig& config() const { return config_; }
+  const ModelWeights& weights() const { return weights_; }
+  size_t workspace_bytes() const { return workspace_->bytes(); }  // allocated for the limits
+
+  // What a prefill chunk of `rows` tokens uses of the workspace: activations, chunk buffer, one row
+  // of logits. A pure function of the model.
+  static size_t WorkspaceShareBytes(const ModelConfig& config, int rows, size_t activation_bytes);
+
+ private:
+  Transformer(const ModelConfig& config, ModelWeights weights, Backend* backend);
+
+  void PlanWorkspace(const StepLimits& limits);
+  void RunLayer(int layer, const StepBatch& batch, RowSplit split);
+  void RunAttention(int layer, const StepBatch& batch, RowSplit split);
+  void SetLayer(int layer, const StepBatch& batch);
+  absl::Status ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits);
+  Activations Matrix(size_t offset, int rows, int cols) const;
+
+  ModelConfig config_;
+  ModelWeights weights_;
+  Backend* backend_;
+  int chunk_tiles_ = 0;
+  kv::BlockLayout chunk_layout_;  // one layer
+
+  // Workspace regions (byte offsets). `hidden` and `normed` are [rows, hidden]; `inner` holds QKV
+  // and attention output first, then gate|up and their product.
+  std::unique_ptr<DeviceBuffer> workspace_;
+  size_t hidden_offset_ = 0;
+  size_t normed_offset_ = 0;
+  size_t inner_offset_ = 0;
+  size_t inner_second_offset_ = 0;  // attention output; SiLU product
+  size_t chunk_offset_ = 0;
+  size_t logit_rows_offset_ = 0;  // [kLogitRows, hidden]
+  size_t logits_offset_ = 0;      // [kLogitRows, vocab]
+
+  // Per-layer views of the batch, rebuilt for each step and re-pointed for each layer.
+  std::vector<KvSpan> spans_;
+  std::vector<AttentionSequence> sequences_;
+  std::vector<StoreKvItem> stores_;
+  std::vector<SealItem> seals_;
+  std::vector<float> host_logits_;
+};
+
+}  // namespace kvpareto

@@ -1,0 +1,129 @@
+#include "engine/model/weights.h"
+
+#include <cstring>
+#include <initializer_list>
+
+#include "absl/strings/str_cat.h"
+#include "engine/ops/dequantize.h"
+
+namespace kvpareto {
+namespace {
+
+class Loader {
+ public:
+  Loader(const ModelSource& source, Backend& backend) : source_(source), backend_(backend) {}
+
+  // The named tensors stacked by rows into one weight.
+  absl::StatusOr<std::unique_ptr<Weight>> Load(std::initializer_list<std::string> names) {
+    std::vector<TensorView> tensors;
+    for (const std::string& name : names) {
+      KVP_ASSIGN_OR_RETURN(TensorView tensor, source_.Tensor(name));
+      tensors.push_back(std::move(tensor));
+    }
+    return Annotated(backend_.LoadWeight(tensors), *names.begin());
+  }
+
+  // The named vectors joined end to end, as floats, rows in the engine's order.
+  absl::StatusOr<std::unique_ptr<Weight>> LoadJoined(std::initializer_list<std::string> names) {
+    std::vector<float> joined;
+    for (const std::string& name : names) {
+      KVP_ASSIGN_OR_RETURN(TensorView tensor, source_.Tensor(name));
+      const size_t begin = joined.size();
+      joined.resize(begin + tensor.cols());
+      const std::span<float> values(joined.data() + begin, tensor.cols());
+      DequantizeRow(tensor.type, tensor.data, values);
+      if (tensor.interleaved_head_dim > 0) Deinterleave(tensor.interleaved_head_dim, values);
+    }
+    const TensorView view{.name = *names.begin(),
+                          .type = TensorType::kF32,
+                          .shape = {static_cast<int64_t>(joined.size())},
+                          .data = std::as_bytes(std::span<const float>(joined)),
+                          .interleaved_head_dim = 0};
+    return Annotated(backend_.LoadWeight({&view, 1}), *names.begin());
+  }
+
+ private:
+  static absl::StatusOr<std::unique_ptr<Weight>> Annotated(
+      absl::StatusOr<std::unique_ptr<Weight>> weight, const std::string& name) {
+    if (!weight.ok()) return Annotate(weight.status(), name);
+    return weight;
+  }
+
+  static void Deinterleave(int head_dim, std::span<float> values) {
+    std::vector<float> head(head_dim);
+    for (size_t begin = 0; begin + head_dim <= values.size(); begin += head_dim) {
+      for (int i = 0; i < head_dim / 2; ++i) {
+        head[i] = values[begin + 2 * i];
+        head[head_dim / 2 + i] = values[begin + 2 * i + 1];
+      }
+      std::memcpy(&values[begin], head.data(), head_dim * sizeof(float));
+    }
+  }
+
+  const ModelSource& source_;
+  Backend& backend_;
+};
+
+absl::StatusOr<LayerWeights> LoadLayer(Loader& loader, const ModelConfig& config, int index) {
+  const auto name = [index](std::string_view part) {
+    return absl::StrCat("blk.", index, ".", absl::string_view(part.data(), part.size()));
+  };
+  LayerWeights layer;
+  KVP_ASSIGN_OR_RETURN(layer.attn_norm, loader.Load({name("attn_norm.weight")}));
+  KVP_ASSIGN_OR_RETURN(layer.qkv, loader.Load({name("attn_q.weight"), name("attn_k.weight"),
+                                               name("attn_v.weight")}));
+  if (config.qkv_bias) {
+    KVP_ASSIGN_OR_RETURN(
+        layer.qkv_bias,
+        loader.LoadJoined({name("attn_q.bias"), name("attn_k.bias"), name("attn_v.bias")}));
+  }
+  if (config.qk_norm) {
+    KVP_ASSIGN_OR_RETURN(layer.q_norm, loader.Load({name("attn_q_norm.weight")}));
+    KVP_ASSIGN_OR_RETURN(layer.k_norm, loader.Load({name("attn_k_norm.weight")}));
+  }
+  KVP_ASSIGN_OR_RETURN(layer.attn_output, loader.Load({name("attn_output.weight")}));
+  KVP_ASSIGN_OR_RETURN(layer.ffn_norm, loader.Load({name("ffn_norm.weight")}));
+  KVP_ASSIGN_OR_RETURN(layer.gate_up,
+                       loader.Load({name("ffn_gate.weight"), name("ffn_up.weight")}));
+  KVP_ASSIGN_OR_RETURN(layer.ffn_down, loader.Load({name("ffn_down.weight")}));
+  return layer;
+}
+
+}  // namespace
+
+size_t ModelWeights::resident_bytes() const {
+  size_t total = 0;
+  const auto add = [&total](const std::unique_ptr<Weight>& weight) {
+    if (weight) total += weight->resident_bytes();
+  };
+  add(embedding);
+  add(output_norm);
+  add(output);
+  for (const LayerWeights& layer : layers) {
+    for (const auto* weight :
+         {&layer.attn_norm, &layer.qkv, &layer.qkv_bias, &layer.q_norm, &layer.k_norm,
+          &layer.attn_output, &layer.ffn_norm, &layer.gate_up, &layer.ffn_down}) {
+      add(*weight);
+    }
+  }
+  return total;
+}
+
+absl::StatusOr<ModelWeights> LoadWeights(const ModelSource& source, Backend& backend) {
+  Loader loader(source, backend);
+  ModelWeights weights;
+  KVP_ASSIGN_OR_RETURN(weights.embedding, loader.Load({"token_embd.weight"}));
+  KVP_ASSIGN_OR_RETURN(weights.output_norm, loader.Load({"output_norm.weight"}));
+  if (!source.config().tied_head) {
+    KVP_ASSIGN_OR_RETURN(weights.output, loader.Load({"output.weight"}));
+  }
+  weights.layers.reserve(source.config().layers);
+  for (int i = 0; i < source.config().layers; ++i) {
+    KVP_ASSIGN_OR_RETURN(LayerWeights layer, LoadLayer(loader, source.config(), i));
+    weights.layers.push_back(std::move(layer));
+  }
+  source.DropPages();
+  return weights;
+}
+
+}  // namespace kvpareto

@@ -1,0 +1,112 @@
+#include "engine/scheduler/stats_recorder.h"
+
+#include "engine/scheduler/histogram.h"
+
+namespace kvpareto {
+namespace {
+
+// The histogram of `label`, made with latency buckets on first use.
+HistogramSnapshot& Latency(std::map<std::string, HistogramSnapshot>& histograms,
+                           const std::string& label) {
+  auto [entry, inserted] = histograms.try_emplace(label);
+  if (inserted) entry->second = MakeHistogram(LatencyBounds());
+  return entry->second;
+}
+
+}  // namespace
+
+StatsRecorder::StatsRecorder(uint64_t weights_bytes, uint64_t workspace_bytes) {
+  current_.weights_bytes = weights_bytes;
+  current_.workspace_bytes = workspace_bytes;
+  current_.prefill_chunk_tokens = MakeHistogram({64, 128, 256, 512, 1024, 2048, 4096});
+  current_.plan_prediction_error_ratio =
+      MakeHistogram({-0.1, -0.01, 0.0, 0.001, 0.01, 0.02, 0.05, 0.1, 0.5});
+  published_ = current_;
+}
+
+void StatsRecorder::OnAdmitted(const ActiveRequest& request) {
+  const std::string& label = request.service_class();
+  ++current_.plans_total[{label, request.config_label(),
+                          std::string(PlanReasonName(request.prepared.plan.reason))}];
+  current_.prompt_tokens_total[label] += request.prepared.prompt_tokens.size();
+  Observe(Latency(current_.queue_seconds, label), Seconds(*request.admitted - request.submitted));
+}
+
+void StatsRecorder::OnFirstToken(const ActiveRequest& request) {
+  Observe(Latency(current_.time_to_first_token_seconds, request.service_class()),
+          Seconds(*request.first_token - request.submitted));
+  ++current_.generated_tokens_total[request.service_class()];
+}
+
+void StatsRecorder::OnNextToken(const ActiveRequest& request, double gap_seconds) {
+  Observe(Latency(current_.inter_token_seconds, request.service_class()), gap_seconds);
+  ++current_.generated_tokens_total[request.service_class()];
+}
+
+void StatsRecorder::OnFinished(const ActiveRequest& request, const Usage& usage) {
+  Observe(Latency(current_.request_seconds, request.service_class()), usage.timings.total_seconds);
+}
+
+void StatsRecorder::OnPredictionError(double ratio) {
+  Observe(current_.plan_prediction_error_ratio, ratio);
+}
+
+void StatsRecorder::OnStep(int decode_rows, std::span<const int> chunk_tokens, double seconds) {
+  ++current_.steps_total;
+  const char* kind = chunk_tokens.empty() ? "decode" : decode_rows == 0 ? "prefill" : "mixed";
+  Observe(Latency(current_.step_seconds, kind), seconds);
+  for (int tokens : chunk_tokens) Observe(current_.prefill_chunk_tokens, tokens);
+}
+
+void StatsRecorder::Publish(const kv::ArenaStats& arena, const Requests& running,
+                            const Requests& waiting) {
+  current_.capacity_bytes = arena.capacity_bytes;
+  current_.arena_allocated_bytes = arena.allocated_bytes;
+  current_.arena_largest_free_bytes = arena.largest_free_bytes;
+  current_.arena_moved_bytes_total = arena.moved_bytes_total;
+  // Labels that have been seen stay, at zero: a gauge that vanishes looks like a scrape that
+  // failed.
+  for (auto& [key, bytes] : current_.kv) bytes = KvBytes{};
+  for (auto& [label, bytes] : current_.reserved_bytes) bytes = 0;
+  for (auto& [label, count] : current_.running) count = 0;
+  for (auto& [label, count] : current_.waiting) count = 0;
+  for (const auto& request : running) {
+    KvBytes& bytes = current_.kv[{request->service_class(), request->config_label()}];
+    for (const auto& sequence : request->sequences) {
+      if (!sequence) continue;
+      bytes.allocated_bytes += sequence->cache().allocated_bytes();
+      bytes.live_bytes += sequence->cache().live_bytes();
+      bytes.bf16_bytes += sequence->cache().bf16_bytes();
+    }
+    current_.reserved_bytes[request->service_class()] += request->prepared.plan.kv_peak_bytes;
+    ++current_.running[request->service_class()];
+  }
+  for (const auto& request : waiting) ++current_.waiting[request->service_class()];
+  std::lock_guard lock(mutex_);
+  published_ = current_;
+}
+
+EngineStats StatsRecorder::Snapshot() const {
+  std::lock_guard lock(mutex_);
+  EngineStats stats = published_;
+  stats.draining = draining_;
+  if (step_start_.has_value()) stats.step_age_seconds = Seconds(Clock::now() - *step_start_);
+  return stats;
+}
+
+void StatsRecorder::SetDraining() {
+  std::lock_guard lock(mutex_);
+  draining_ = true;
+}
+
+void StatsRecorder::SetStepStart(Clock::time_point start) {
+  std::lock_guard lock(mutex_);
+  step_start_ = start;
+}
+
+void StatsRecorder::ClearStepStart() {
+  std::lock_guard lock(mutex_);
+  step_start_.reset();
+}
+
+}  // namespace kvpareto
