@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "engine/kv/tile.h"
@@ -28,7 +28,9 @@ struct ArenaStats {
 // A best-fit offset allocator with compaction. Because extents are reached through handles and only
 // the engine thread uses them, the arena may slide them together when free memory is scattered: so
 // any set of reservations within the capacity can be honoured in full, whatever the mix of block
-// sizes, and nothing is lost to size classes. Not thread-safe: owned by the engine thread.
+// sizes, and nothing is lost to size classes. Compaction moves as little as it can: the stretch of
+// memory where the fewest live bytes stand between enough free ones. Measured against size-class
+// slabs in docs/decisions/0001-arena.md. Not thread-safe: owned by the engine thread.
 class Arena {
  public:
   // Moves `bytes` from `from` to `to` (`to` < `from`; they may overlap), on the device.
@@ -38,7 +40,7 @@ class Arena {
   Arena(std::byte* base, size_t capacity_bytes, MoveFn move);
 
   // Promises `bytes` to a request: false when the sum of promises would exceed the capacity.
-  // Allocations within one's promise never fail.
+  // Allocations within one's promise never fail. Promise sizes are multiples of kRegionAlignment.
   [[nodiscard]] bool Reserve(size_t bytes);
   void Unreserve(size_t bytes);
 
@@ -47,7 +49,7 @@ class Arena {
   ExtentId Allocate(size_t bytes);
   void Free(ExtentId extent);
 
-  // Valid until the next Allocate.
+  // Valid until the next Allocate. `extent` is live (checked, as in Free and Bytes).
   std::byte* Address(ExtentId extent) const;
   size_t Bytes(ExtentId extent) const;
 
@@ -59,9 +61,13 @@ class Arena {
     size_t bytes = 0;  // 0: unused slot
   };
 
+  const Extent& Live(ExtentId extent) const;
   void AddFree(size_t offset, size_t bytes);
   void RemoveFree(size_t offset, size_t bytes);
-  void Compact();
+  // Makes one free stretch of at least `bytes` out of several.
+  void Compact(size_t bytes);
+  // Slides the extents in [begin, end) down to begin; the free bytes gather before `end`.
+  void SlideDown(size_t begin, size_t end);
 
   std::byte* base_;
   size_t capacity_bytes_;
@@ -71,7 +77,8 @@ class Arena {
   uint64_t moved_bytes_total_ = 0;
   std::vector<Extent> extents_;  // by ExtentId
   std::vector<uint32_t> unused_ids_;
-  std::map<size_t, size_t> free_by_offset_;           // offset -> bytes
+  std::map<size_t, uint32_t> live_by_offset_;         // offset -> ExtentId
+  std::map<size_t, size_t> free_by_offset_;           // offset -> bytes; no two touch
   std::set<std::pair<size_t, size_t>> free_by_size_;  // (bytes, offset)
 };
 

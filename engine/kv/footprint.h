@@ -22,6 +22,9 @@ struct FootprintParams {
   size_t sink_bytes = 0;  // 0 when sink_tokens == 0
   int sink_tokens = 0;
   int recent_tokens = 0;
+  // False for configs that are bf16 throughout: their blocks stay as they were written, and the
+  // recent window means nothing.
+  bool seals = true;
 };
 
 // How many extents of each kind hold a sequence of a given length after its step has completed.
@@ -42,8 +45,9 @@ size_t ResidencyBytes(const FootprintParams& params, const Residency& residency)
 // the step never own a bf16 extent (the workspace's chunk buffer holds them).
 size_t StepPeakBytes(const FootprintParams& params, int64_t before, int64_t after);
 
-// The exact peak over a whole request: prefill of `prompt_tokens` in steps of `chunk_tokens`, then
-// one token a step until `total_tokens` are stored. O(steps of prefill + blocks).
+// The exact peak over a whole request: prefill of `prompt_tokens` in steps of `chunk_tokens` (the
+// last one takes what is left), then one token a step until `total_tokens` are stored (at least
+// `prompt_tokens`). O(steps of prefill + blocks of decode).
 size_t PredictPeakBytes(const FootprintParams& params, int64_t prompt_tokens, int64_t total_tokens,
                         int chunk_tokens);
 
