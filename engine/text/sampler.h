@@ -40,20 +40,37 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  // most likely first; empty unless asked for
 };
 
-// State of one sequence's sampling. Deterministic for a seed. Not thread-safe.
+// State of one sequence's sampling. Deterministic for a seed, on every platform. Not thread-safe.
+//
+// In this order: penalties, logit bias, temperature, top-k, top-p (of what top-k left), min-p
+// (relative to the most likely token). Greedy is one scan; top-k and top-p sort only the candidates
+// they keep.
 class Sampler {
  public:
+  // `params` has passed Validate(vocab). Prompt ids outside the vocabulary are ignored.
   Sampler(const SamplingParams& params, std::span<const int32_t> prompt, int vocab);
-  // `logits` [vocab]; consumed (penalties are applied in place). NaN logits: returns an error,
-  // INTERNAL (NUMERICAL_ERROR), and changes nothing.
+  // `logits` [vocab]; consumed (penalties are applied in place). NaN or +infinity among them, or
+  // nothing but -infinity: returns an error, INTERNAL (NUMERICAL_ERROR), and changes nothing.
   absl::StatusOr<SampledToken> Sample(std::span<float> logits);
 
  private:
+  void Adjust(std::span<float> logits) const;
+  int32_t Choose(std::span<const float> logits, float max);
+  // Fills candidates_ with the ids that top-k, top-p and min-p leave.
+  void SelectCandidates(std::span<const float> logits, float max);
+  // Cuts the sorted candidates_ to the fewest that hold top_p of the probability.
+  void KeepTopP(std::span<const float> logits, float max, size_t sorted);
+  double Weight(float logit, float max) const;  // exp((logit - max) / temperature)
+  void Record(int32_t token);
+  double UniformDraw();  // [0, 1)
+
   SamplingParams params_;
   std::mt19937_64 random_;
-  std::map<int32_t, int> output_counts_;
-  std::vector<bool> in_prompt_;  // [vocab], only with a repetition penalty
-  std::vector<int32_t> order_;   // scratch
+  std::map<int32_t, int> output_counts_;  // only with a presence or frequency penalty
+  // Prompt and output ids, only with a repetition penalty.
+  std::vector<bool> seen_;  // [vocab]
+  std::vector<int32_t> seen_ids_;
+  std::vector<int32_t> candidates_;  // scratch
 };
 
 }  // namespace kvpareto

@@ -23,8 +23,10 @@ class Tokenizer {
 
   // `text` is UTF-8; invalid UTF-8 is INVALID_ARGUMENT (INVALID_UTF8). Special tokens written out
   // in the text become their ids when `parse_special` (chat templates), and stay plain text
-  // otherwise (raw user content). `add_bos` follows the model's setting. O(n log n) in the text
-  // length.
+  // otherwise (raw user content); user-defined tokens are always matched. `add_bos` puts the
+  // beginning-of-sequence token first, where there is one: pass adds_bos() for raw text, false for
+  // a rendered chat template that writes it itself. O(n log n) in the text length.
+  // RESOURCE_EXHAUSTED (REGEX_FAILED) when the pre-tokenizer meets a limit.
   struct EncodeOptions {
     bool parse_special = false;
     bool add_bos = false;

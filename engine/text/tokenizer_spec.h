@@ -23,8 +23,12 @@ struct TokenizerSpec {
   std::vector<std::pair<std::string, std::string>> merges;  // in rank order
   bool normalize_nfc = false;
   bool add_bos = false;
-  bool add_space_prefix = false;  // SentencePiece: a space is put before the text
-  bool ignore_merges = false;     // Llama-3: a whole pre-token in the vocabulary is taken as is
+  // SentencePiece: a space is put before the text, and again before text that follows a special
+  // token. With space_prefix_first_only (tokenizer.json: Metaspace with prepend_scheme "first"):
+  // only before the very beginning, and not when the text starts with a space itself.
+  bool add_space_prefix = false;
+  bool space_prefix_first_only = false;
+  bool ignore_merges = false;  // Llama-3: a whole pre-token in the vocabulary is taken as is
   bool byte_fallback = false;
   int32_t bos_token = -1;
   int32_t unknown_token = -1;
