@@ -38,7 +38,7 @@ absl::Status ReadInteger(const Args& args, std::string_view name, T* out, const 
 
 const std::vector<Flag> kGlobalFlags = {
     {"server", "HOST:PORT", "the server (default: $KVPARETO_SERVER, or 127.0.0.1:50051)"},
-    {"model", "NAME", "model to ask (default: the server's first)"},
+    {"model", "NAME", "model to ask (default: the server's own)"},
     {"timeout", "SECONDS", "deadline of a call (default: none)"},
     {"help", "", "what the command takes"},
 };
