@@ -1,0 +1,22 @@
+// Panels back to numbers. The scalar functions define the values (bit for bit those of
+// DequantizeRow; f32 and f16 matrices rounded to bf16), the others are tested against them.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/cpu/packed_format.h"
+
+namespace kvpareto::cpu {
+
+// Row `row` < 16 of the panel: out [cols].
+void DecodePanelRow(const PanelView& panel, int row, float* out);
+
+// The whole panel: out [padded_cols, 16].
+void DecodePanelScalar(const PanelView& panel, float* out);
+void DecodePanelAvx512(const PanelView& panel, float* out);
+
+// Rounded to bf16 in the order of an AMX B operand: out [padded_cols / 2, 16, 2]. Not for bf16
+// panels, which lie so already.
+void DecodePanelAmx(const PanelView& panel, uint16_t* out);
+
+}  // namespace kvpareto::cpu

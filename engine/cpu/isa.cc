@@ -1,0 +1,62 @@
+#include "engine/cpu/isa.h"
+
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace kvpareto::cpu {
+namespace {
+
+struct CpuidResult {
+  uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+CpuidResult Cpuid(uint32_t leaf, uint32_t subleaf) {
+  CpuidResult r;
+  if (__get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx) == 0) return {};
+  return r;
+}
+
+constexpr bool HasBits(uint64_t value, uint64_t bits) { return (value & bits) == bits; }
+
+// Register state that the OS saves and restores (XCR0).
+uint64_t EnabledState() {
+  constexpr uint32_t kOsxsave = 1u << 27;
+  if (!HasBits(Cpuid(1, 0).ecx, kOsxsave)) return 0;
+  uint32_t low = 0, high = 0;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+bool HasAvx512() {
+  constexpr uint64_t kZmmState = 0xe6;  // SSE, AVX, opmask, ZMM
+  constexpr uint32_t kFma = 1u << 12, kF16c = 1u << 29;
+  constexpr uint32_t kAvx2 = 1u << 5, kBmi2 = 1u << 8;
+  constexpr uint32_t kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;
+  constexpr uint32_t kVbmi = 1u << 1, kVnni = 1u << 11;
+  const CpuidResult leaf7 = Cpuid(7, 0);
+  return HasBits(EnabledState(), kZmmState) && HasBits(Cpuid(1, 0).ecx, kFma | kF16c) &&
+         HasBits(leaf7.ebx, kAvx2 | kBmi2 | kF | kDq | kBw | kVl) &&
+         HasBits(leaf7.ecx, kVbmi | kVnni);
+}
+
+bool HasAmx() {
+  constexpr uint64_t kTileState = (1u << 17) | (1u << 18);
+  constexpr uint32_t kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;
+  constexpr uint32_t kAvx512Bf16 = 1u << 5;
+  if (!HasBits(EnabledState(), kTileState)) return false;
+  if (!HasBits(Cpuid(7, 0).edx, kAmxBf16 | kAmxTile | kAmxInt8)) return false;
+  if (!HasBits(Cpuid(7, 1).eax, kAvx512Bf16)) return false;
+  constexpr int kArchReqXcompPerm = 0x1023;
+  constexpr int kTileDataFeature = 18;
+  return syscall(SYS_arch_prctl, kArchReqXcompPerm, kTileDataFeature) == 0;
+}
+
+}  // namespace
+
+Isa DetectIsa() {
+  static const Isa isa = !HasAvx512() ? Isa::kScalar : HasAmx() ? Isa::kAmx : Isa::kAvx512;
+  return isa;
+}
+
+}  // namespace kvpareto::cpu

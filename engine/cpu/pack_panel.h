@@ -1,0 +1,23 @@
+// Rows of a model file into a panel.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "engine/base/tensor.h"
+#include "engine/cpu/packed_format.h"
+
+namespace kvpareto::cpu {
+
+// The packed format that keeps the type's precision (f32 and f16 matrices are rounded to bf16).
+PackedFormat PackedFormatOf(TensorType type);
+
+// Fills a zeroed panel (layout.bytes at `panel`) from up to 16 rows of `type`; rows[r] is the data
+// of row r, null for a row that does not exist. Every block is rearranged in place of being
+// decoded, so loading runs near the speed of memory.
+void PackPanel(TensorType type, const PanelLayout& layout,
+               const std::array<const std::byte*, kPanelRows>& rows, uint8_t* panel);
+
+}  // namespace kvpareto::cpu

@@ -1,0 +1,101 @@
+// How weights lie in memory: panels of 16 rows whose codes stay in 4, 5, 6 or 8 bits.
+//
+// A panel holds its planes one after another (PanelLayout). The unit of the code planes is 16 rows
+// x 32 columns, read as 8 vectors of 16 lanes x 4 bytes: vector v, lane r, byte j is the code of
+// row r, column 4v + j. That is the operand of a 4-way byte dot product with the 4 activations of
+// columns 4v.. broadcast, and the code comes out of the planes by shifts and masks alone:
+//   low plane, 4 x 64 bytes: byte j of lane r of vector v < 4 has vector v's code in its low
+//     nibble and vector v + 4's in its high one (GGUF's own order of a block of 32);
+//   high plane, 5 bits: 64 bytes, bit v of byte j of lane r is the fifth bit of vector v;
+//   high plane, 6 bits: 2 x 64 bytes, bits 2f, 2f + 1 of byte j of vector u belong to v = 4u + f;
+//   8 bits: no high plane, low plane of 8 x 64 bytes.
+// Codes are unsigned; value = scale * (code - offset), or scale * code + minimum.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace kvpareto::cpu {
+
+inline constexpr int kPanelRows = 16;
+inline constexpr int kUnitCols = 32;
+inline constexpr int kSuperCols = 256;
+
+enum class ScaleKind : uint8_t {
+  kHalf,          // f16 scale per row and 32 columns
+  kHalfMin,       // and an f16 minimum
+  kSuperMin,      // u8 scale and minimum per 32 columns, times an f16 scale of each per 256
+  kSuperSigned16  // i8 scale per 16 columns, times an f16 scale per 256
+};
+
+struct PackedFormat {
+  int bits = 0;  // 4, 5, 6, 8; 16: bf16 values instead of codes
+  ScaleKind scales = ScaleKind::kHalf;
+
+  constexpr bool operator==(const PackedFormat&) const = default;
+  constexpr bool is_bf16() const { return bits == 16; }
+  constexpr bool has_super() const {
+    return scales == ScaleKind::kSuperMin || scales == ScaleKind::kSuperSigned16;
+  }
+  constexpr bool has_minimum() const {
+    return scales == ScaleKind::kHalfMin || scales == ScaleKind::kSuperMin;
+  }
+  constexpr int offset() const { return has_minimum() ? 0 : 1 << (bits - 1); }
+  constexpr int low_bytes() const { return bits == 8 ? 512 : 256; }  // per unit
+  constexpr int high_bytes() const { return bits == 5 ? 64 : bits == 6 ? 128 : 0; }
+};
+
+inline constexpr PackedFormat kPackedBf16{16, ScaleKind::kHalf};
+
+// Calls fn.template operator()<F>() for the format; every packed format is listed here.
+template <typename Fn>
+auto VisitFormat(PackedFormat format, Fn&& fn) {
+  switch (format.scales) {
+    case ScaleKind::kHalfMin:
+      return format.bits == 4 ? fn.template operator()<PackedFormat{4, ScaleKind::kHalfMin}>()
+                              : fn.template operator()<PackedFormat{5, ScaleKind::kHalfMin}>();
+    case ScaleKind::kSuperMin:
+      return format.bits == 4 ? fn.template operator()<PackedFormat{4, ScaleKind::kSuperMin}>()
+                              : fn.template operator()<PackedFormat{5, ScaleKind::kSuperMin}>();
+    case ScaleKind::kSuperSigned16:
+      return fn.template operator()<PackedFormat{6, ScaleKind::kSuperSigned16}>();
+    case ScaleKind::kHalf:
+      break;
+  }
+  switch (format.bits) {
+    case 4:
+      return fn.template operator()<PackedFormat{4, ScaleKind::kHalf}>();
+    case 5:
+      return fn.template operator()<PackedFormat{5, ScaleKind::kHalf}>();
+    case 8:
+      return fn.template operator()<PackedFormat{8, ScaleKind::kHalf}>();
+    default:
+      return fn.template operator()<kPackedBf16>();
+  }
+}
+
+// Byte offsets of a panel's planes. Each plane is [column group, 16 rows] of its element; bf16
+// panels are [padded_cols / 2, 16 rows, 2 columns] of uint16_t at 0, as AMX reads them.
+struct PanelLayout {
+  PackedFormat format;
+  int cols = 0;
+  int padded_cols = 0;  // whole units; columns past `cols` (bf16 only) are zero
+  size_t high = 0;
+  size_t scales = 0;      // f16 per 32 columns, or per 256
+  size_t minima = 0;      // likewise
+  size_t sub_scales = 0;  // bytes per 32 columns (kSuperMin) or 16 (kSuperSigned16)
+  size_t sub_minima = 0;
+  size_t bytes = 0;  // of a panel, a multiple of 64
+};
+
+PanelLayout MakePanelLayout(PackedFormat format, int cols);
+
+// One panel of a weight, as kernels see it.
+struct PanelView {
+  const PanelLayout* layout = nullptr;
+  const uint8_t* data = nullptr;
+  int first_row = 0;  // of the weight
+  int rows = 0;       // 1..16 rows that exist
+};
+
+}  // namespace kvpareto::cpu

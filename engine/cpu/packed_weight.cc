@@ -1,0 +1,137 @@
+#include "engine/cpu/packed_weight.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/cpu/pack_panel.h"
+#include "engine/ops/dequantize.h"
+
+namespace kvpareto::cpu {
+namespace {
+
+// Panels packed per item of the pool's loop.
+constexpr int kPanelsPerItem = 16;
+
+absl::Status ShapeError(const TensorView& tensor, std::string_view what) {
+  return MakeError(absl::StatusCode::kUnimplemented, "WEIGHT_SHAPE",
+                   absl::StrCat("tensor ", tensor.name, ": ", std::string(what)),
+                   {{"tensor", tensor.name}});
+}
+
+absl::Status CheckTensor(const TensorView& tensor, int64_t cols, bool vector) {
+  if (vector != (tensor.shape.size() == 1)) return ShapeError(tensor, "vector among matrices");
+  if (tensor.shape.empty() || tensor.shape.size() > 2) {
+    return ShapeError(tensor, "neither a vector nor a matrix");
+  }
+  constexpr int64_t kMax = std::numeric_limits<int>::max() / 64;
+  if (tensor.rows() < 1 || tensor.cols() < 1 || tensor.rows() > kMax || tensor.cols() > kMax) {
+    return ShapeError(tensor, "empty or too large");
+  }
+  if (!vector && tensor.cols() != cols) return ShapeError(tensor, "stacked on another width");
+  if (tensor.cols() % GetTensorTypeInfo(tensor.type).block_elements != 0 ||
+      tensor.data.size() < tensor.row_bytes() * tensor.rows()) {
+    return ShapeError(tensor, "not whole blocks");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Load(
+    std::span<const TensorView> stacked, ThreadPool& pool) {
+  KVP_CHECK(!stacked.empty());
+  const bool vector = stacked[0].shape.size() == 1;
+  for (const TensorView& tensor : stacked) {
+    KVP_RETURN_IF_ERROR(CheckTensor(tensor, stacked[0].cols(), vector));
+  }
+  std::unique_ptr<PackedWeight> weight(new PackedWeight);
+  if (vector) {
+    KVP_RETURN_IF_ERROR(weight->LoadVectors(stacked));
+  } else {
+    KVP_RETURN_IF_ERROR(weight->LoadMatrices(stacked, pool));
+  }
+  return weight;
+}
+
+absl::Status PackedWeight::LoadVectors(std::span<const TensorView> stacked) {
+  for (const TensorView& tensor : stacked) {
+    const size_t begin = vector_.size();
+    vector_.resize(begin + tensor.cols());
+    const std::span<float> out = std::span(vector_).subspan(begin);
+    if (tensor.interleaved_head_dim == 0) {
+      DequantizeRow(tensor.type, tensor.data.first(tensor.row_bytes()), out);
+      continue;
+    }
+    // The elements of a bias follow the order of the matrix's rows.
+    if (GetTensorTypeInfo(tensor.type).block_elements != 1) {
+      return ShapeError(tensor, "reordered vector of blocks");
+    }
+    TensorView column = tensor;
+    column.shape = {tensor.cols(), 1};
+    for (int64_t r = 0; r < column.rows(); ++r) {
+      DequantizeRow(column.type, column.Row(r), out.subspan(r, 1));
+    }
+  }
+  rows_ = 1;
+  cols_ = static_cast<int>(vector_.size());
+  return absl::OkStatus();
+}
+
+absl::Status PackedWeight::LoadMatrices(std::span<const TensorView> stacked, ThreadPool& pool) {
+  struct Source {
+    const TensorView* tensor;
+    int first_row;  // of the tensor
+    size_t offset;  // of the panel in data_
+  };
+  std::vector<Source> sources;
+  cols_ = static_cast<int>(stacked[0].cols());
+  size_t bytes = 0;
+  for (const TensorView& tensor : stacked) {
+    layouts_.push_back(
+        std::make_unique<PanelLayout>(MakePanelLayout(PackedFormatOf(tensor.type), cols_)));
+    const int rows = static_cast<int>(tensor.rows());
+    for (int row = 0; row < rows; row += kPanelRows) {
+      panels_.push_back({.layout = layouts_.back().get(),
+                         .first_row = rows_ + row,
+                         .rows = std::min(kPanelRows, rows - row)});
+      sources.push_back({&tensor, row, bytes});
+      bytes += layouts_.back()->bytes;
+    }
+    rows_ += rows;
+  }
+  KVP_ASSIGN_OR_RETURN(data_, HostMemory::Create(bytes));
+  uint8_t* data = reinterpret_cast<uint8_t*>(data_->data());
+  const int panels = static_cast<int>(panels_.size());
+  pool.For((panels + kPanelsPerItem - 1) / kPanelsPerItem, [&](int item, int) {
+    const int end = std::min(panels, (item + 1) * kPanelsPerItem);
+    for (int p = item * kPanelsPerItem; p < end; ++p) {
+      const Source& source = sources[p];
+      std::array<const std::byte*, kPanelRows> rows{};
+      for (int r = 0; r < panels_[p].rows; ++r) {
+        rows[r] = source.tensor->Row(source.first_row + r).data();
+      }
+      uint8_t* panel = data + source.offset;
+      PackPanel(source.tensor->type, *panels_[p].layout, rows, panel);
+      panels_[p].data = panel;
+    }
+  });
+  return absl::OkStatus();
+}
+
+size_t PackedWeight::resident_bytes() const {
+  return (data_ ? data_->bytes() : 0) + vector_.capacity() * sizeof(float) +
+         panels_.capacity() * sizeof(PanelView) + layouts_.size() * sizeof(PanelLayout);
+}
+
+const PanelView& PackedWeight::PanelOf(int row) const {
+  KVP_CHECK(row >= 0 && row < rows_) << row << " of " << rows_;
+  const auto after =
+      std::upper_bound(panels_.begin(), panels_.end(), row,
+                       [](int r, const PanelView& panel) { return r < panel.first_row; });
+  return *(after - 1);
+}
+
+}  // namespace kvpareto::cpu
