@@ -35,13 +35,13 @@ std::string_view PlanReasonName(PlanReason reason);
 
 // What was chosen, what it will take, and why.
 struct Plan {
-  std::string row_name;
+  std::string row_name;  // "pinned" for a config that is in no row
   KvConfig config;
   uint64_t kv_peak_bytes = 0;         // blocks of all sequences, exact prediction
   uint64_t workspace_bytes = 0;       // share of the prefill workspace
   uint64_t predicted_peak_bytes = 0;  // the sum: what a budget is compared with
-  uint64_t bf16_peak_bytes = 0;       // what the bf16 cache would have taken, same chunk
-  std::optional<double> accuracy;     // accuracy_low of the row at this context, if measured
+  uint64_t bf16_peak_bytes = 0;       // kv_peak_bytes of the bf16 cache with the same chunk
+  std::optional<double> accuracy;     // AccuracyLowAt(row, total_tokens), if known
   PlanReason reason = PlanReason::kDefault;
   std::string explanation;  // one sentence for people
 };
@@ -49,14 +49,18 @@ struct Plan {
 // Workspace bytes of one prefill chunk of the given size (model/transformer.h knows).
 using WorkspaceFn = std::function<uint64_t(int chunk_tokens)>;
 
-// Keeps the rows whose accuracy_low at the context meets the target and whose predicted peak fits
-// the budget and the arena; takes the best by objective (accuracy: highest accuracy_low, then
-// fewest bytes; memory: fewest bytes, then highest accuracy; speed: fastest decode, then fewest
-// bytes). Rows that fit what is available now are preferred (reason kPressure when that changed the
-// choice). Errors:
+// Keeps the rows whose accuracy_low at the context (total_tokens) meets the target and whose
+// predicted peak fits the budget (blocks and workspace) and the arena (blocks); takes the best by
+// objective (accuracy: highest accuracy_low, then fewest bytes; memory: fewest bytes, then highest
+// accuracy; speed: fastest decode, then fewest bytes; what is equal in both: the earlier row). Rows
+// that fit what is available now are preferred (reason kPressure when that changed the choice; if
+// none fits now, the choice is as without pressure and the request waits). A pinned config is a
+// table of one row: budget, target and capacity hold for it, too; one that is in no row has no
+// known accuracy and meets no target. Rows that do not fit the model are ignored. Errors:
 //   INVALID_ARGUMENT NO_FEASIBLE_CONFIG, metadata "smallest_budget_bytes" (at this accuracy),
-//     "best_accuracy" (at this budget);
-//   OUT_OF_RANGE KV_EXCEEDS_CAPACITY, metadata "needed_bytes", "available_bytes";
+//     "best_accuracy" (at this budget), each only if there is one;
+//   OUT_OF_RANGE KV_EXCEEDS_CAPACITY when no row that meets the target fits the arena, whatever the
+//     budget; metadata "needed_bytes" (the smallest of them), "available_bytes" (the capacity);
 //   INVALID_ARGUMENT KV_CONFIG_INVALID / KV_CONFIG_UNKNOWN for a pinned config that does not parse.
 absl::StatusOr<Plan> ChooseConfig(const ParetoTable& table, const ModelConfig& model,
                                   const KvDemand& demand, const MemoryState& memory,

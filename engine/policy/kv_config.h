@@ -17,6 +17,7 @@ namespace kvpareto {
 // Text form, keys in this order, defaults written out but for empty overrides:
 //   "k=int4-channel v=int4-token-g64 sink=16 recent=128 chunk=256
 //   layers=0:bf16/bf16,29:int8-token/int4-token"
+// Parse takes the words in any order, each at most once; k and v must be there.
 struct KvConfig {
   kv::LayerCodecs codecs;  // of every layer that has no override
   std::map<int, kv::LayerCodecs> layer_overrides;
@@ -37,6 +38,7 @@ struct KvConfig {
   // Whether this model can use it: codecs support its head size, overrides name existing layers.
   absl::Status ValidateFor(const ModelConfig& model) const;
   bool needs_calibration() const;  // some codec wants static ranges
+  bool is_bf16() const;            // every codec is bf16: nothing is ever sealed
   std::vector<kv::LayerCodecs> PerLayer(int layers) const;
 };
 

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/base/status.h"
@@ -22,22 +24,27 @@ struct AccuracyBucket {
   double kl_p99 = 0.0;
   double perplexity_ratio = 1.0;
   int64_t samples = 0;  // predicted positions measured
+  friend bool operator==(const AccuracyBucket&, const AccuracyBucket&) = default;
 };
 
 struct SpeedPoint {
   double prefill_tokens_per_second = 0.0;
   double decode_tokens_per_second = 0.0;
   int64_t context_tokens = 0;  // depth at which it was measured
+  friend bool operator==(const SpeedPoint&, const SpeedPoint&) = default;
 };
 
 struct ParetoRow {
-  std::string name;  // short, unique in the table: metric label
+  // Short, unique in the table: metric label. Letters, digits, '.', '_' and '-', at most 64; not
+  // "pinned", the label of configs that are in no table.
+  std::string name;
   KvConfig config;
   double bytes_per_token = 0.0;          // sealed, long-run
   uint64_t fixed_bytes = 0;              // sink, open and recent blocks
   uint64_t workspace_bytes = 0;          // of one prefill chunk
   std::vector<AccuracyBucket> accuracy;  // ascending max_context_tokens
   SpeedPoint speed;
+  friend bool operator==(const ParetoRow&, const ParetoRow&) = default;
 };
 
 struct TableProvenance {
@@ -46,6 +53,7 @@ struct TableProvenance {
   std::string machine;
   std::string text;  // what it was measured on
   std::string tool_version;
+  friend bool operator==(const TableProvenance&, const TableProvenance&) = default;
 };
 
 struct ParetoTable {
@@ -57,6 +65,7 @@ struct ParetoTable {
   std::vector<ParetoRow> rows;
 
   const ParetoRow* Find(std::string_view name) const;
+  friend bool operator==(const ParetoTable&, const ParetoTable&) = default;
 };
 
 // Errors: INVALID_ARGUMENT (TABLE_INVALID) with file, line and key: unknown or missing keys, a
@@ -70,13 +79,18 @@ std::string FormatParetoTable(const ParetoTable& table);  // YAML; Parse(Format(
 absl::Status CheckTableForModel(const ParetoTable& table, const ModelConfig& model,
                                 const std::string& fingerprint);
 
-// The rows that no other row dominates in (bytes at `context_tokens`, accuracy_low there, decode
-// speed).
+// The rows that no other row dominates in (bytes, accuracy_low, decode speed) for a prompt of
+// `context_tokens`: bytes are the predicted peak and the row's workspace, as a budget counts them.
+// Rows without a known accuracy are worst in it. Every row's config fits the model.
 std::vector<ParetoRow> NonDominated(const std::vector<ParetoRow>& rows, const ModelConfig& model,
                                     int64_t context_tokens);
 
 // The bucket that serves a context of `tokens`: the first whose maximum covers it, the last one if
 // none does. Null when the row has no accuracy at all.
 const AccuracyBucket* BucketFor(const ParetoRow& row, int64_t tokens);
+
+// What a target is compared with: the accuracy_low of that bucket. A row that is bf16 throughout is
+// the reference itself: 1 if it has no bucket. Nothing if the row was not measured.
+std::optional<double> AccuracyLowAt(const ParetoRow& row, int64_t tokens);
 
 }  // namespace kvpareto
