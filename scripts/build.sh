@@ -10,7 +10,9 @@ preset=${1:-release}
 shift || true
 cd "$ROOT"
 mkdir -p build
-quietly "build/configure-$preset.log" cmake --preset "$preset"
+# Tests in Python need numpy.
+quietly "build/configure-$preset.log" cmake --preset "$preset" \
+  -D Python3_EXECUTABLE="$(python_with numpy)"
 # Ninja rewrites one line on a terminal; in a log, one line per tenth of the work is enough.
 targets=()
 [ $# -eq 0 ] || targets=(--target "$@")

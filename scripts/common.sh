@@ -27,3 +27,15 @@ quietly() {
     fail "failed ($rc): $*"
   fi
 }
+
+# python_with MODULE: prints the first Python that has it, the one on the PATH or Debian's own.
+python_with() {
+  local candidate
+  for candidate in python3 /usr/bin/python3; do
+    if "$candidate" -c "import $1" 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+  done
+  fail "no python3 has the module $1; run scripts/setup.sh first"
+}

@@ -15,16 +15,7 @@ if intact "$MODEL_FILE"; then
   exit 0
 fi
 
-# Any Python with pip will do: Debian's own, or the one that comes first.
-python=
-for candidate in python3 /usr/bin/python3; do
-  if "$candidate" -m pip --version >/dev/null 2>&1; then
-    python=$candidate
-    break
-  fi
-done
-[ -n "$python" ] || fail "no python3 with pip; run scripts/setup.sh first"
-
+python=$(python_with pip)
 mkdir -p "$ROOT/models"
 # On the same file system as the model, so that the last step is a rename: never a half-written model.
 work=$(mktemp -d "$ROOT/models/.fetch-XXXXXX")
