@@ -15,17 +15,18 @@ namespace {
 
 class CpuAttention : public AttentionKernel {
  public:
-  CpuAttention(Isa isa, ThreadPool* pool) : kernels_(AttentionKernelsFor(isa)), pool_(*pool) {}
+  CpuAttention(Isa isa, ThreadPool* pool) : isa_(isa), pool_(*pool) {}
 
   void Run(const AttentionArgs& args) override;
   size_t scratch_bytes() const override { return high_water_bytes_; }
 
  private:
-  void Reserve(const AttentionArgs& args);
-  void RunDecodeTask(const PlannedTask& planned, std::byte* scratch, const AttentionArgs& args);
+  void Reserve(const AttentionKernels& kernels, const AttentionArgs& args);
+  void RunDecodeTask(const AttentionKernels& kernels, const PlannedTask& planned,
+                     std::byte* scratch, const AttentionArgs& args);
   void MergeRow(const DecodeRow& row, int kv_head, const AttentionArgs& args);
 
-  const AttentionKernels& kernels_;
+  const Isa isa_;
   ThreadPool& pool_;
   AttentionPlan plan_;
   AlignedBuffer scratch_;               // [threads, thread_scratch_bytes_]
@@ -36,11 +37,11 @@ class CpuAttention : public AttentionKernel {
   size_t high_water_bytes_ = 0;
 };
 
-void CpuAttention::Reserve(const AttentionArgs& args) {
+void CpuAttention::Reserve(const AttentionKernels& kernels, const AttentionArgs& args) {
   const int group = args.heads / args.kv_heads;
   thread_scratch_bytes_ =
       std::max(thread_scratch_bytes_,
-               kv::AlignUp(kernels_.scratch_bytes(group, args.head_dim), kCacheLineBytes));
+               kv::AlignUp(kernels.scratch_bytes(group, args.head_dim), kCacheLineBytes));
   scratch_.Reserve(thread_scratch_bytes_ * pool_.threads());
   outputs_.Reserve(sizeof(float) * plan_.num_states * args.head_dim);
   states_.resize(plan_.num_states);
@@ -60,26 +61,27 @@ void CpuAttention::Reserve(const AttentionArgs& args) {
 
 void CpuAttention::Run(const AttentionArgs& args) {
   KVP_CHECK(args.heads % args.kv_heads == 0 && args.head_dim <= kMaxHeadDim);
+  const AttentionKernels& kernels = AttentionKernelsFor(isa_, args.head_dim);
   const int group = args.heads / args.kv_heads;
-  plan_.Build(args, kernels_.prefill_rows(group, args.head_dim));
-  Reserve(args);
+  plan_.Build(args, kernels.prefill_rows(group, args.head_dim));
+  Reserve(kernels, args);
   pool_.For(static_cast<int>(plan_.tasks.size()), [&](int item, int thread) {
     const PlannedTask& planned = plan_.tasks[item];
     std::byte* scratch = scratch_.data() + thread * thread_scratch_bytes_;
     if (planned.decode_row < 0) {
-      kernels_.prefill(planned.task, scratch);
+      kernels.prefill(planned.task, scratch);
     } else {
-      RunDecodeTask(planned, scratch, args);
+      RunDecodeTask(kernels, planned, scratch, args);
     }
   });
 }
 
 // The thread that finishes a row's last split merges them all, in order.
-void CpuAttention::RunDecodeTask(const PlannedTask& planned, std::byte* scratch,
-                                 const AttentionArgs& args) {
+void CpuAttention::RunDecodeTask(const AttentionKernels& kernels, const PlannedTask& planned,
+                                 std::byte* scratch, const AttentionArgs& args) {
   AttentionTask task = planned.task;
   task.states = &states_[planned.first_state];
-  kernels_.decode(task, scratch);
+  kernels.decode(task, scratch);
   std::atomic<int>& left = left_[planned.decode_row * args.kv_heads + task.kv_head];
   if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     MergeRow(plan_.decode_rows[planned.decode_row], task.kv_head, args);
@@ -103,16 +105,6 @@ void CpuAttention::MergeRow(const DecodeRow& row, int kv_head, const AttentionAr
 
 std::unique_ptr<AttentionKernel> AttentionKernel::Create(Isa isa, ThreadPool* pool) {
   return std::make_unique<CpuAttention>(isa, pool);
-}
-
-const AttentionKernels& AttentionKernelsFor(Isa isa) {
-  switch (isa) {
-    case Isa::kAmx:
-    case Isa::kAvx512:
-    case Isa::kScalar:
-      break;
-  }
-  return kScalarAttention;
 }
 
 }  // namespace kvpareto::cpu

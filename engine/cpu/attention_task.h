@@ -68,6 +68,7 @@ struct AttentionKernels {
 
 extern const AttentionKernels kScalarAttention;
 
-const AttentionKernels& AttentionKernelsFor(Isa isa);
+// The best kernels of `isa` for this head size.
+const AttentionKernels& AttentionKernelsFor(Isa isa, int head_dim);
 
 }  // namespace kvpareto::cpu

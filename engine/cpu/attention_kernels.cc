@@ -1,0 +1,24 @@
+// What each instruction set offers for attention, in one place.
+#include "engine/cpu/attention_vector.h"
+
+namespace kvpareto::cpu {
+namespace {
+
+size_t ScratchAvx512(int group, int head_dim) {
+  const size_t prefill = PrefillScratchBytesAvx512(group, head_dim);
+  const size_t decode = DecodeScratchBytesAvx512(group, head_dim);
+  return prefill > decode ? prefill : decode;
+}
+
+constexpr AttentionKernels kAvx512Attention = {PrefillRowsAvx512, PrefillAttentionAvx512,
+                                               DecodeAttentionAvx512, ScratchAvx512};
+
+}  // namespace
+
+const AttentionKernels& AttentionKernelsFor(Isa isa, int head_dim) {
+  // Vectors hold 16 lanes along channels (values); other head sizes take the definition.
+  if (isa == Isa::kScalar || head_dim % 16 != 0) return kScalarAttention;
+  return kAvx512Attention;
+}
+
+}  // namespace kvpareto::cpu

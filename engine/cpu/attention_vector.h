@@ -1,0 +1,23 @@
+// The vector kernels of attention, by instruction set; attention_kernels.cc puts them together.
+// head_dim is a multiple of 16 up to kMaxHeadDim. Contracts: AttentionKernels (attention_task.h).
+#pragma once
+
+#include "engine/cpu/attention_task.h"
+
+namespace kvpareto::cpu {
+
+// Isa::kAvx512 and better, in f32.
+void DecodeAttentionAvx512(const AttentionTask& task, std::byte* scratch);
+size_t DecodeScratchBytesAvx512(int group, int head_dim);
+
+// Isa::kAvx512, in f32.
+void PrefillAttentionAvx512(const AttentionTask& task, std::byte* scratch);
+int PrefillRowsAvx512(int group, int head_dim);
+size_t PrefillScratchBytesAvx512(int group, int head_dim);
+
+// Isa::kAmx: bf16 operands, f32 sums. head_dim >= 32.
+void PrefillAttentionAmx(const AttentionTask& task, std::byte* scratch);
+int PrefillRowsAmx(int group, int head_dim);
+size_t PrefillScratchBytesAmx(int group, int head_dim);
+
+}  // namespace kvpareto::cpu
