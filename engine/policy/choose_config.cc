@@ -1,11 +1,11 @@
 #include "engine/policy/choose_config.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cstdio>
 #include <tuple>
 #include <utility>
 #include <vector>
+
+#include "engine/policy/plan_text.h"
 
 namespace kvpareto {
 namespace {
@@ -66,23 +66,6 @@ const Candidate* Best(const std::vector<Candidate>& candidates, Objective object
   return best;
 }
 
-std::string Exact(double value) {
-  char text[32];
-  return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
-}
-
-std::string Readable(uint64_t bytes) {
-  char text[32];
-  if (bytes < 1024) {
-    std::snprintf(text, sizeof text, "%d B", static_cast<int>(bytes));
-  } else if (bytes < uint64_t{1} << 20) {
-    std::snprintf(text, sizeof text, "%.1f KiB", static_cast<double>(bytes) / 1024.0);
-  } else {
-    std::snprintf(text, sizeof text, "%.1f MiB", static_cast<double>(bytes) / (1 << 20));
-  }
-  return text;
-}
-
 absl::Status NoFeasibleConfig(const std::vector<Candidate>& candidates,
                               const Constraints& constraints) {
   std::map<std::string, std::string> metadata;
@@ -91,19 +74,18 @@ absl::Status NoFeasibleConfig(const std::vector<Candidate>& candidates,
   any_budget.budget_bytes.reset();
   if (const Candidate* c = Best(candidates, Objective::kMemory, any_budget)) {
     metadata["smallest_budget_bytes"] = std::to_string(c->total_bytes());
-    hint +=
-        "; this accuracy takes a budget of at least " + std::to_string(c->total_bytes()) + " bytes";
+    hint += "; the smallest budget that would do is " + std::to_string(c->total_bytes()) + " bytes";
   }
   Constraints any_accuracy = constraints;
   any_accuracy.accuracy_target.reset();
   const Candidate* c = Best(candidates, Objective::kAccuracy, any_accuracy);
   if (c != nullptr && c->accuracy_low) {
-    metadata["best_accuracy"] = Exact(*c->accuracy_low);
-    hint += "; this budget allows an accuracy of at most " + Exact(*c->accuracy_low);
+    metadata["best_accuracy"] = ExactNumber(*c->accuracy_low);
+    hint += "; the best accuracy within these limits is " + ExactNumber(*c->accuracy_low);
   }
   std::string wanted;
   if (constraints.accuracy_target) {
-    wanted += " accuracy " + Exact(*constraints.accuracy_target);
+    wanted += " accuracy " + ExactNumber(*constraints.accuracy_target);
   }
   if (constraints.budget_bytes) {
     wanted +=
@@ -154,35 +136,6 @@ PlanReason ReasonFor(const std::vector<Candidate>& candidates, const KvDemand& d
   return PlanReason::kDefault;
 }
 
-std::string Explain(const Plan& plan, const KvDemand& demand) {
-  std::string because;
-  switch (plan.reason) {
-    case PlanReason::kPinned:
-      because = "was asked for by name";
-      break;
-    case PlanReason::kPressure:
-      because = "fits the memory that is free now";
-      break;
-    case PlanReason::kBudget:
-      because = "is the best by " + std::string(ObjectiveName(demand.objective)) +
-                " within the budget of " + Readable(*demand.budget_bytes);
-      break;
-    case PlanReason::kAccuracy:
-      because = "is the best by " + std::string(ObjectiveName(demand.objective)) +
-                " at the accuracy target " + Exact(*demand.accuracy_target);
-      break;
-    case PlanReason::kDefault:
-      because = "is the best by " + std::string(ObjectiveName(demand.objective));
-      break;
-  }
-  std::string text = plan.row_name + " " + because + ": it takes " +
-                     Readable(plan.predicted_peak_bytes) + " at its peak, " +
-                     Readable(plan.kv_peak_bytes) + " of it KV cache where bf16 takes " +
-                     Readable(plan.bf16_peak_bytes);
-  if (plan.accuracy) text += ", with accuracy " + Exact(*plan.accuracy) + " or better";
-  return text + ".";
-}
-
 // The pinned config as a row: of the table, or made up.
 absl::StatusOr<ParetoRow> PinnedRow(const ParetoTable& table, const std::string& pinned) {
   if (const ParetoRow* row = table.Find(pinned)) return *row;
@@ -212,34 +165,6 @@ Candidate MakeCandidate(const ParetoRow& row, const ModelConfig& model, const Kv
 }
 
 }  // namespace
-
-std::string_view ObjectiveName(Objective objective) {
-  switch (objective) {
-    case Objective::kMemory:
-      return "memory";
-    case Objective::kSpeed:
-      return "speed";
-    case Objective::kAccuracy:
-      break;
-  }
-  return "accuracy";
-}
-
-std::string_view PlanReasonName(PlanReason reason) {
-  switch (reason) {
-    case PlanReason::kAccuracy:
-      return "accuracy";
-    case PlanReason::kBudget:
-      return "budget";
-    case PlanReason::kPressure:
-      return "pressure";
-    case PlanReason::kPinned:
-      return "pinned";
-    case PlanReason::kDefault:
-      break;
-  }
-  return "default";
-}
 
 uint64_t PredictKvPeakBytes(const KvConfig& config, const ModelConfig& model,
                             const KvDemand& demand) {
@@ -284,7 +209,7 @@ absl::StatusOr<Plan> ChooseConfig(const ParetoTable& table, const ModelConfig& m
       PredictKvPeakBytes(KvConfig::Bf16(plan.config.prefill_chunk_tokens), model, demand);
   plan.accuracy = chosen->accuracy_low;
   plan.reason = ReasonFor(candidates, demand, constraints, chosen);
-  plan.explanation = Explain(plan, demand);
+  plan.explanation = ExplainPlan(plan, demand);
   return plan;
 }
 

@@ -17,6 +17,12 @@ std::string Shortened(const std::string& text) {
   return text.size() > 64 ? text.substr(0, 64) + "..." : text;
 }
 
+std::string Quoted(const std::string& text) {
+  std::string quoted = "'";
+  quoted += Shortened(text);
+  return quoted += '\'';
+}
+
 std::string NumberText(double value) {
   char text[32];
   return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
@@ -55,7 +61,7 @@ void YamlMap::Number(const std::string& key, double min, double max, double& val
   const std::string text = Scalar(key);
   if (!errors_->first.ok()) return;
   if (!ParseAll(text, value) || !std::isfinite(value)) {
-    Fail(key, "'" + Shortened(text) + "' is not a number");
+    Fail(key, Quoted(text) + " is not a number");
   } else if (value < min || value > max) {
     Fail(key, text + " is not in " + NumberText(min) + ".." + NumberText(max));
   }
@@ -65,7 +71,7 @@ void YamlMap::Integer(const std::string& key, int64_t min, int64_t max, int64_t&
   const std::string text = Scalar(key);
   if (!errors_->first.ok()) return;
   if (!ParseAll(text, value)) {
-    Fail(key, "'" + Shortened(text) + "' is not a whole number");
+    Fail(key, Quoted(text) + " is not a whole number");
   } else if (value < min || value > max) {
     Fail(key, text + " is not in " + std::to_string(min) + ".." + std::to_string(max));
   }
