@@ -14,14 +14,14 @@ fail() {
 # quietly LOG COMMAND...: runs the command with its output in LOG and a dot every two seconds; shows
 # the end of LOG when it fails.
 quietly() {
-  local log=$1 ticker rc=0
+  local log=$1 ticker rc=0 started=$SECONDS
   shift
   (while sleep 2; do printf '.'; done) &
   ticker=$!
   "$@" >"$log" 2>&1 </dev/null || rc=$?
   kill "$ticker" 2>/dev/null || true
   wait "$ticker" 2>/dev/null || true
-  printf '\n'
+  [ $((SECONDS - started)) -lt 2 ] || printf '\n'
   if [ "$rc" -ne 0 ]; then
     tail -n 30 "$log" >&2
     fail "failed ($rc): $*"
