@@ -9,6 +9,7 @@
 #include "engine/model/model_source.h"
 #include "engine/model/transformer.h"
 #include "engine/preparer.h"
+#include "engine/scheduler/measure_ranges.h"
 #include "engine/scheduler/scheduler.h"
 
 namespace kvpareto {
@@ -41,7 +42,9 @@ class EngineImpl final : public Engine {
   }
 
   absl::StatusOr<Prepared> Prepare(Request request) const override {
-    return preparer_.Prepare(std::move(request));
+    KVP_ASSIGN_OR_RETURN(Prepared prepared, preparer_.Prepare(std::move(request)));
+    KVP_RETURN_IF_ERROR(CheckCalibrated(prepared.plan.config));
+    return prepared;
   }
   absl::StatusOr<RequestHandle> Submit(Prepared prepared,
                                        std::shared_ptr<ResponseSink> sink) override {
@@ -56,6 +59,7 @@ class EngineImpl final : public Engine {
   }
   absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config, int64_t decode_from,
                      const LogitsFn& on_logits) override;
+  absl::StatusOr<Calibration> Calibrate(std::span<const int32_t> tokens) override;
   void Drain(std::chrono::steady_clock::time_point deadline) override {
     scheduler_->Drain(deadline);
   }
@@ -72,11 +76,13 @@ class EngineImpl final : public Engine {
 
   absl::Status Load();
   absl::Status LoadText(const ModelSource& source);
-  absl::Status LoadTable();
+  absl::Status LoadCalibrationAndTable();
+  absl::Status CheckCalibrated(const KvConfig& config) const;
 
   const EngineOptions options_;
   ModelInfo info_;
   ParetoTable table_;
+  std::optional<Calibration> calibration_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> chat_template_;
   absl::Status chat_template_status_;
@@ -101,7 +107,21 @@ absl::Status EngineImpl::LoadText(const ModelSource& source) {
   return absl::OkStatus();
 }
 
-absl::Status EngineImpl::LoadTable() {
+// A config whose codecs store no scales cannot be used without the ranges they were made for.
+absl::Status EngineImpl::CheckCalibrated(const KvConfig& config) const {
+  if (!config.needs_calibration() || calibration_.has_value()) return absl::OkStatus();
+  return MakeError(
+      absl::StatusCode::kFailedPrecondition, "CALIBRATION_MISSING",
+      absl::StrCat("\"", config.ToString(),
+                   "\" needs static ranges; make them with kvpareto-tune calibrate and "
+                   "set the model's calibration file"));
+}
+
+absl::Status EngineImpl::LoadCalibrationAndTable() {
+  if (!options_.calibration_path.empty()) {
+    KVP_ASSIGN_OR_RETURN(
+        calibration_, LoadCalibration(options_.calibration_path, info_.config, info_.fingerprint));
+  }
   if (options_.table_path.empty()) {
     table_ = Bf16Table(info_.config, info_.fingerprint, options_.max_step_tokens);
   } else {
@@ -109,6 +129,7 @@ absl::Status EngineImpl::LoadTable() {
   }
   KVP_RETURN_IF_ERROR(CheckTableForModel(table_, info_.config, info_.fingerprint));
   for (const ParetoRow& row : table_.rows) {
+    KVP_RETURN_IF_ERROR(CheckCalibrated(row.config));
     if (row.config.prefill_chunk_tokens > options_.max_step_tokens) {
       return OptionError(
           "max_step_tokens",
@@ -127,7 +148,7 @@ absl::Status EngineImpl::Load() {
   info_.file_bytes = source->file_bytes();
   KVP_RETURN_IF_ERROR(LoadText(*source));
   info_.has_chat_template = chat_template_ != nullptr;
-  KVP_RETURN_IF_ERROR(LoadTable());
+  KVP_RETURN_IF_ERROR(LoadCalibrationAndTable());
 
   KVP_ASSIGN_OR_RETURN(backend_,
                        CreateCpuBackend({.threads = options_.threads, .isa = options_.isa}));
@@ -136,8 +157,9 @@ absl::Status EngineImpl::Load() {
   info_.weights_bytes = weights.resident_bytes();
   const StepLimits limits{.max_decode_rows = options_.max_running_sequences,
                           .max_prefill_rows = options_.max_step_tokens};
-  KVP_ASSIGN_OR_RETURN(
-      transformer_, Transformer::Create(info_.config, std::move(weights), limits, backend_.get()));
+  KVP_ASSIGN_OR_RETURN(transformer_, Transformer::Create(info_.config, std::move(weights),
+                                                         calibration_ ? &*calibration_ : nullptr,
+                                                         limits, backend_.get()));
 
   const size_t capacity = options_.kv_capacity_bytes / kv::kRegionAlignment * kv::kRegionAlignment;
   KVP_ASSIGN_OR_RETURN(arena_memory_, backend_->Allocate(capacity));
@@ -169,6 +191,7 @@ absl::Status EngineImpl::Load() {
 absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& config,
                                int64_t decode_from, const LogitsFn& on_logits) {
   KVP_RETURN_IF_ERROR(config.ValidateFor(info_.config));
+  KVP_RETURN_IF_ERROR(CheckCalibrated(config));
   if (config.prefill_chunk_tokens > options_.max_step_tokens) {
     return OptionError("max_step_tokens", "is below the config's prefill chunk");
   }
@@ -180,6 +203,26 @@ absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& 
   KVP_ASSIGN_OR_RETURN(std::vector<int32_t> checked,
                        preparer_.Tokenize(std::vector<int32_t>(tokens.begin(), tokens.end())));
   return scheduler_->Score(std::move(checked), config, decode_from, on_logits);
+}
+
+absl::StatusOr<Calibration> EngineImpl::Calibrate(std::span<const int32_t> tokens) {
+  KVP_ASSIGN_OR_RETURN(std::vector<int32_t> all,
+                       preparer_.Tokenize(std::vector<int32_t>(tokens.begin(), tokens.end())));
+  if (all.empty()) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "EMPTY_PROMPT", "the text is empty");
+  }
+  Calibration calibration{.fingerprint = info_.fingerprint};
+  const KvConfig config =
+      KvConfig::Bf16(std::min(512, options_.max_step_tokens / kv::kBlockTokens * kv::kBlockTokens));
+  const size_t piece = info_.config.context_tokens;
+  for (size_t begin = 0; begin < all.size(); begin += piece) {
+    const auto first = all.begin() + begin;
+    const auto last = all.begin() + std::min(begin + piece, all.size());
+    KVP_RETURN_IF_ERROR(scheduler_->Fill({first, last}, config, [&](const SequenceCache& cache) {
+      WidenRanges(cache, info_.config, *backend_, calibration);
+    }));
+  }
+  return calibration;
 }
 
 }  // namespace

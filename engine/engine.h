@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/model/calibration.h"
 #include "engine/model/model_config.h"
 #include "engine/policy/pareto_table.h"
 #include "engine/request.h"
@@ -23,6 +24,8 @@ namespace kvpareto {
 struct EngineOptions {
   std::string model_path;  // .gguf file or Hugging Face directory
   std::string table_path;  // Pareto table; empty: a table of bf16 alone
+  // Static ranges (`kvpareto-tune calibrate`); empty: configs that need them are refused.
+  std::string calibration_path;
   uint64_t kv_capacity_bytes = uint64_t{1} << 30;
   int max_step_tokens = 1024;  // token budget of one step; >= the largest chunk of the table
   int max_running_sequences = 64;
@@ -80,6 +83,10 @@ class Engine {
   using LogitsFn = ScoreLogitsFn;
   virtual absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config,
                              int64_t decode_from, const LogitsFn& on_logits) = 0;
+
+  // Runs `tokens` through a bf16 cache in pieces of the context length and returns the ranges that
+  // keys and values took. Blocks until done. Errors: as Score.
+  virtual absl::StatusOr<Calibration> Calibrate(std::span<const int32_t> tokens) = 0;
 
   // Refuses new requests (UNAVAILABLE, DRAINING) and returns when the running ones have finished or
   // `deadline` has passed (then the rest are cancelled).

@@ -25,17 +25,21 @@ int RowElements(const ModelConfig& c) {
 
 }  // namespace
 
-Transformer::Transformer(const ModelConfig& config, ModelWeights weights, Backend* backend)
+Transformer::Transformer(const ModelConfig& config, ModelWeights weights,
+                         const Calibration* calibration, Backend* backend)
     : config_(config),
       weights_(std::move(weights)),
+      calibration_(calibration),
       backend_(backend),
       chunk_layout_(kv::BlockLayout::Bf16(1, config.kv_heads, config.head_dim)) {}
 
 absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& config,
                                                                  ModelWeights weights,
+                                                                 const Calibration* calibration,
                                                                  const StepLimits& limits,
                                                                  Backend* backend) {
-  std::unique_ptr<Transformer> model(new Transformer(config, std::move(weights), backend));
+  std::unique_ptr<Transformer> model(
+      new Transformer(config, std::move(weights), calibration, backend));
   model->PlanWorkspace(limits);
   const size_t bytes =
       model->logits_offset_ + kLogitRows * size_t(config.vocab) * backend->activation_bytes();
@@ -183,6 +187,11 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
                   .positions = batch.positions,
                   .inverse_frequency = config_.inverse_frequency});
 
+  std::span<const kv::StaticRange> k_ranges, v_ranges;
+  if (calibration_ != nullptr) {
+    k_ranges = calibration_->KeyRanges(layer);
+    v_ranges = calibration_->ValueRanges(layer);
+  }
   SetLayer(layer, batch);
   backend_->StoreKv({.qkv = qkv,
                      .k_first_col = k_col,
@@ -199,14 +208,14 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
                        .sliding_window = config_.sliding_window,
                        .split = split,
                        .sequences = sequences_,
-                       .k_ranges = {},
-                       .v_ranges = {}});
+                       .k_ranges = k_ranges,
+                       .v_ranges = v_ranges});
   if (!seals_.empty()) {
     backend_->Seal({.kv_heads = config_.kv_heads,
                     .head_dim = config_.head_dim,
                     .items = seals_,
-                    .k_ranges = {},
-                    .v_ranges = {}});
+                    .k_ranges = k_ranges,
+                    .v_ranges = v_ranges});
   }
   backend_->Linear({.x = attended,
                     .weight = w.attn_output.get(),

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "engine/base/status.h"
+#include "engine/model/calibration.h"
 #include "engine/model/model_config.h"
 #include "engine/model/step_batch.h"
 #include "engine/model/weights.h"
@@ -24,9 +25,10 @@ struct StepLimits {
 // Not thread-safe: used by the engine thread (const methods from anywhere).
 class Transformer {
  public:
-  // Allocates the workspace. `backend` outlives the transformer.
+  // Allocates the workspace. `backend` and `calibration` (null: none) outlive the transformer.
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(const ModelConfig& config,
                                                              ModelWeights weights,
+                                                             const Calibration* calibration,
                                                              const StepLimits& limits,
                                                              Backend* backend);
 
@@ -51,7 +53,8 @@ class Transformer {
   static size_t WorkspaceShareBytes(const ModelConfig& config, int rows, size_t activation_bytes);
 
  private:
-  Transformer(const ModelConfig& config, ModelWeights weights, Backend* backend);
+  Transformer(const ModelConfig& config, ModelWeights weights, const Calibration* calibration,
+              Backend* backend);
 
   void PlanWorkspace(const StepLimits& limits);
   void RunLayer(int layer, const StepBatch& batch, RowSplit split);
@@ -62,6 +65,7 @@ class Transformer {
 
   ModelConfig config_;
   ModelWeights weights_;
+  const Calibration* calibration_;
   Backend* backend_;
   int chunk_tiles_ = 0;
   kv::BlockLayout chunk_layout_;  // one layer

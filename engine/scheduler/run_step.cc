@@ -149,6 +149,7 @@ absl::Status Scheduler::RunScore(ScoreJob& job) {
       const int64_t step = decoding ? 1 : std::min<int64_t>(job.config.prefill_chunk_tokens, left);
       status = ScoreStep(job, cache, static_cast<int>(step));
     }
+    if (status.ok() && job.on_cache) job.on_cache(cache);
   }
   arena_->Unreserve(peak);
   return status;
@@ -165,7 +166,7 @@ absl::Status Scheduler::ScoreStep(ScoreJob& job, SequenceCache& cache, int token
   for (int i = 0; i < tokens; ++i) {
     batch.tokens.push_back(job.tokens[first + i]);
     batch.positions.push_back(static_cast<int32_t>(first + i));
-    batch.logit_rows.push_back(i);
+    if (job.on_logits) batch.logit_rows.push_back(i);
   }
   const absl::Status status = transformer_->Forward(
       batch, [&](int row, int, std::span<float> logits) { job.on_logits(first + row, logits); });

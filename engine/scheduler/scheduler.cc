@@ -72,6 +72,19 @@ absl::Status Scheduler::Score(std::vector<int32_t> tokens, const KvConfig& confi
   job->config = config;
   job->decode_from = decode_from;
   job->on_logits = std::move(on_logits);
+  return RunJob(std::move(job));
+}
+
+absl::Status Scheduler::Fill(std::vector<int32_t> tokens, const KvConfig& config,
+                             CacheFn on_cache) {
+  auto job = std::make_unique<ScoreJob>();
+  job->tokens = std::move(tokens);
+  job->config = config;
+  job->on_cache = std::move(on_cache);
+  return RunJob(std::move(job));
+}
+
+absl::Status Scheduler::RunJob(std::unique_ptr<ScoreJob> job) {
   std::future<absl::Status> done = job->done.get_future();
   {
     std::lock_guard lock(mutex_);

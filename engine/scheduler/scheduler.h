@@ -45,6 +45,10 @@ class Scheduler {
   // As Engine::Score; waits for its turn between steps.
   absl::Status Score(std::vector<int32_t> tokens, const KvConfig& config, int64_t decode_from,
                      ScoreLogitsFn on_logits);
+  // Runs tokens through the model under `config` without logits, then shows the filled cache to
+  // `on_cache` (engine thread).
+  using CacheFn = std::function<void(const SequenceCache&)>;
+  absl::Status Fill(std::vector<int32_t> tokens, const KvConfig& config, CacheFn on_cache);
   void Drain(Clock::time_point deadline);
 
   EngineStats Stats() const { return stats_.Snapshot(); }
@@ -58,7 +62,8 @@ class Scheduler {
     std::vector<int32_t> tokens;
     KvConfig config;
     int64_t decode_from = -1;
-    ScoreLogitsFn on_logits;
+    ScoreLogitsFn on_logits;  // null: no logits wanted
+    CacheFn on_cache;         // may be null
     std::promise<absl::Status> done;
   };
 
@@ -75,6 +80,7 @@ class Scheduler {
     Sequence* sequence;
   };
 
+  absl::Status RunJob(std::unique_ptr<ScoreJob> job);
   void Run();         // the engine thread
   bool TakePosted();  // false: stop
   void DropCancelledAndExpired();

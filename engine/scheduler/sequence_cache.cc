@@ -111,6 +111,22 @@ SequenceStep SequenceCache::Describe(int first_row,
   return step;
 }
 
+std::vector<BlockSpan> SequenceCache::Spans() const {
+  std::vector<BlockSpan> spans;
+  if (!sink_.empty()) {
+    spans.push_back(Span(sink_[0], format_->sink, 0,
+                         std::min<int64_t>(num_tokens_, format_->config.sink_tokens)));
+  }
+  const int sealed = static_cast<int>(sealed_.size());
+  for (int block = 0; block < sealed + static_cast<int>(bf16_.size()); ++block) {
+    const int64_t first = BlockBegin(block);
+    const int64_t last = std::min(first + kBlockTokens, num_tokens_);
+    spans.push_back(block < sealed ? Span(sealed_[block], format_->sealed, first, last)
+                                   : Span(bf16_[block - sealed], format_->bf16, first, last));
+  }
+  return spans;
+}
+
 void SequenceCache::EndStep() {
   const int sealed_of_held =
       std::min(after_.sealed_blocks - before_.sealed_blocks, before_.bf16_blocks);

@@ -39,6 +39,9 @@ class SequenceCache {
   // The step has run: its tokens are stored, sealed blocks replace their bf16 extents.
   void EndStep();
 
+  // All stored tokens, in position order (between steps).
+  std::vector<BlockSpan> Spans() const;
+
   size_t allocated_bytes() const { return allocated_bytes_; }
   size_t peak_bytes() const { return peak_bytes_; }
   size_t live_bytes() const;
