@@ -1,0 +1,17 @@
+// The subcommands of kvpareto-tune. Each reads its flags, which are parsed already.
+#pragma once
+
+#include <string>
+
+#include "engine/engine.h"
+
+namespace kvpareto::tune {
+
+// measure: KV configs on a model and a text, to a Pareto table. `command` is the command line, for
+// the provenance. Errors: of Measure; INVALID_ARGUMENT for a flag; of the files.
+absl::Status RunMeasure(const std::string& command);
+
+// calibrate: the static ranges that "...-tensor" codecs need, from a text. Errors: likewise.
+absl::Status RunCalibrate(const std::string& command);
+
+}  // namespace kvpareto::tune
