@@ -13,12 +13,21 @@ size_t ScratchAvx512(int group, int head_dim) {
 constexpr AttentionKernels kAvx512Attention = {PrefillRowsAvx512, PrefillAttentionAvx512,
                                                DecodeAttentionAvx512, ScratchAvx512};
 
+size_t ScratchAmx(int group, int head_dim) {
+  const size_t prefill = PrefillScratchBytesAmx(group, head_dim);
+  const size_t decode = DecodeScratchBytesAvx512(group, head_dim);
+  return prefill > decode ? prefill : decode;
+}
+
+constexpr AttentionKernels kAmxAttention = {PrefillRowsAmx, PrefillAttentionAmx,
+                                            DecodeAttentionAvx512, ScratchAmx};
+
 }  // namespace
 
 const AttentionKernels& AttentionKernelsFor(Isa isa, int head_dim) {
   // Vectors hold 16 lanes along channels (values); other head sizes take the definition.
   if (isa == Isa::kScalar || head_dim % 16 != 0) return kScalarAttention;
-  return kAvx512Attention;
+  return isa == Isa::kAmx && head_dim >= 32 ? kAmxAttention : kAvx512Attention;
 }
 
 }  // namespace kvpareto::cpu
