@@ -10,7 +10,7 @@ function(kvpareto_layer name)
     add_library(kvpareto_${name} INTERFACE)
     target_link_libraries(kvpareto_${name} INTERFACE ${ARGN})
   endif()
-  set(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi -mfma -mf16c -mavx2 -mbmi2)
+  set(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi -mavx512vnni -mfma -mf16c -mavx2 -mbmi2)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     list(APPEND avx512 -Wno-maybe-uninitialized -Wno-uninitialized)  # its own AVX-512 headers
   endif()

@@ -5,15 +5,20 @@
 namespace kvpareto::cpu {
 namespace {
 
-std::unique_ptr<RowKernel> CreateRows(Isa, bool, ThreadPool* pool) {
-  return CreateScalarRows(pool);
+std::unique_ptr<RowKernel> CreateDecode(Isa isa, ThreadPool* pool) {
+  return isa == Isa::kScalar ? CreateScalarRows(pool) : CreateDecodeRows(pool);
+}
+
+std::unique_ptr<RowKernel> CreatePrefill(Isa isa, ThreadPool* pool) {
+  return isa == Isa::kAmx      ? CreateTileRows(pool)
+         : isa == Isa::kAvx512 ? CreateFloatRows(pool)
+                               : CreateScalarRows(pool);
 }
 
 }  // namespace
 
 LinearKernel::LinearKernel(Isa isa, ThreadPool* pool)
-    : decode_(CreateRows(isa, /*decode=*/true, pool)),
-      prefill_(CreateRows(isa, /*decode=*/false, pool)) {}
+    : decode_(CreateDecode(isa, pool)), prefill_(CreatePrefill(isa, pool)) {}
 
 void LinearKernel::Reserve(int cols) {
   decode_->Reserve(cols);

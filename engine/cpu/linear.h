@@ -34,6 +34,22 @@ class RowKernel {
 
 // Plain loops over decoded panels: the definition.
 std::unique_ptr<RowKernel> CreateScalarRows(ThreadPool* pool);
+// Decode rows on AVX-512: linear_decode.h.
+std::unique_ptr<RowKernel> CreateDecodeRows(ThreadPool* pool);
+// Prefill rows on AVX-512, f32 throughout.
+std::unique_ptr<RowKernel> CreateFloatRows(ThreadPool* pool);
+// Prefill rows on AMX: activations and weights in bf16, sums in f32.
+std::unique_ptr<RowKernel> CreateTileRows(ThreadPool* pool);
+
+// y[row] = sums [16] of one panel, with bias and accumulation.
+inline void StoreOutputs(const LinearRows& rows, const PanelView& panel, int row,
+                         const float* sums) {
+  float* y = rows.y + static_cast<size_t>(row) * rows.weight->rows() + panel.first_row;
+  for (int r = 0; r < panel.rows; ++r) {
+    const float value = rows.bias == nullptr ? sums[r] : sums[r] + rows.bias[panel.first_row + r];
+    y[r] = rows.accumulate ? y[r] + value : value;
+  }
+}
 
 class LinearKernel {
  public:

@@ -38,12 +38,7 @@ class ScalarRows : public RowKernel {
     for (int c = 0; c < cols; ++c) {
       for (int r = 0; r < kPanelRows; ++r) sum[r] += x[c] * decoded[c * kPanelRows + r];
     }
-    float* y = rows.y + static_cast<size_t>(m) * rows.weight->rows() + panel.first_row;
-    for (int r = 0; r < panel.rows; ++r) {
-      float value = sum[r];
-      if (rows.bias != nullptr) value += rows.bias[panel.first_row + r];
-      y[r] = rows.accumulate ? y[r] + value : value;
-    }
+    StoreOutputs(rows, panel, m, sum);
   }
 
   ThreadPool& pool_;

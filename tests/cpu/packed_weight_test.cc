@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 
 #include "engine/cpu/decode_panel.h"
@@ -35,6 +36,18 @@ std::vector<float> PanelRows(const PanelView& panel, std::span<const float> deco
   return values;
 }
 
+// The AMX operand is the decoded panel rounded to bf16, columns in pairs. Zeros may lose their
+// sign.
+void ExpectRounded(const PanelView& panel, std::span<const float> decoded) {
+  std::vector<uint16_t> tiles(decoded.size());
+  DecodePanelAmx(panel, tiles.data());
+  for (size_t i = 0; i < decoded.size(); ++i) {
+    const size_t c = i / kPanelRows, r = i % kPanelRows;
+    const uint16_t tile = tiles[(c / 2 * kPanelRows + r) * 2 + c % 2];
+    ASSERT_EQ(Bf16ToFloat(tile), Bf16ToFloat(FloatToBf16(decoded[i]))) << r << ", " << c;
+  }
+}
+
 class PackedWeightTest : public testing::TestWithParam<TensorType> {
  protected:
   int cols() const { return GetParam() >= TensorType::kQ4_K ? 512 : IsFloat(GetParam()) ? 80 : 96; }
@@ -63,6 +76,12 @@ TEST_P(PackedWeightTest, EveryPanelDecoderAgrees) {
     std::vector<float> decoded(static_cast<size_t>(panel.layout->padded_cols) * kPanelRows);
     DecodePanelScalar(panel, decoded.data());
     EXPECT_EQ(Bits(PanelRows(panel, decoded)), expected);
+    if (DetectIsa() >= Isa::kAvx512) {
+      std::fill(decoded.begin(), decoded.end(), -1.0f);
+      DecodePanelAvx512(panel, decoded.data());
+      EXPECT_EQ(Bits(PanelRows(panel, decoded)), expected);
+    }
+    if (DetectIsa() >= Isa::kAmx) ExpectRounded(panel, decoded);
   }
 }
 

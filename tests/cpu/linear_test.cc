@@ -1,0 +1,245 @@
+#include "engine/cpu/linear.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/cpu/random_weight.h"
+
+namespace kvpareto::cpu {
+namespace {
+
+std::vector<Isa> AvailableIsas() {
+  std::vector<Isa> isas;
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx512, Isa::kAmx}) {
+    if (isa <= DetectIsa()) isas.push_back(isa);
+  }
+  return isas;
+}
+
+std::string IsaName(Isa isa) {
+  return isa == Isa::kScalar ? "scalar" : isa == Isa::kAvx512 ? "avx512" : "amx";
+}
+
+Activations View(std::vector<float>& values, int rows) {
+  return {reinterpret_cast<std::byte*>(values.data()), rows,
+          static_cast<int>(values.size()) / rows};
+}
+
+// y and, per element, the sum of |x| |w| (the scale of rounding errors) in double precision.
+struct Reference {
+  std::vector<double> y;
+  std::vector<double> magnitude;
+};
+Reference Multiply(const std::vector<float>& x, const std::vector<float>& w, int rows, int cols) {
+  const int outputs = static_cast<int>(w.size()) / cols;
+  Reference result;
+  for (int m = 0; m < rows; ++m) {
+    for (int n = 0; n < outputs; ++n) {
+      double sum = 0.0, magnitude = 0.0;
+      for (int c = 0; c < cols; ++c) {
+        const double product = double{x[m * cols + c]} * double{w[n * cols + c]};
+        sum += product;
+        magnitude += std::abs(product);
+      }
+      result.y.push_back(sum);
+      result.magnitude.push_back(magnitude);
+    }
+  }
+  return result;
+}
+
+enum class Kind { kDecode, kPrefill };
+
+RowSplit SplitOf(Kind kind, int rows) {
+  return kind == Kind::kDecode ? RowSplit{rows, 0} : RowSplit{0, rows};
+}
+
+// The bound on |error| / magnitude. bf16 prefill rounds both factors (2^-9 each, weights of few
+// bits less); decode rounds activations to 1/65024 of their group's largest, which for normal data
+// of 32 columns is within 4 of their mean magnitude; f32 accumulates in at most `cols` roundings,
+// in practice their square root.
+double Tolerance(Isa isa, Kind kind, int cols) {
+  const double accumulation = 4.0 * std::sqrt(cols) * 0x1p-24;
+  if (kind == Kind::kPrefill && isa == Isa::kAmx) return 0x1p-8 + accumulation;
+  if (kind == Kind::kDecode && isa != Isa::kScalar) return 4.0 / 65024.0 + accumulation;
+  return accumulation;
+}
+
+class LinearTest : public testing::TestWithParam<std::tuple<Isa, TensorType>> {
+ protected:
+  Isa isa() const { return std::get<0>(GetParam()); }
+  TensorType type() const { return std::get<1>(GetParam()); }
+  std::vector<int> Widths() const {
+    if (IsFloat(type())) return {5, 80, 576};
+    if (type() >= TensorType::kQ4_K) return {256, 1536};
+    return {32, 576, 896};
+  }
+  std::unique_ptr<PackedWeight> Load(const RandomTensor& tensor) {
+    auto weight = PackedWeight::Load({&tensor.view, 1}, pool_);
+    EXPECT_TRUE(weight.ok()) << weight.status();
+    kernel_.Reserve((*weight)->cols());
+    return std::move(*weight);
+  }
+  void Run(const PackedWeight& weight, std::vector<float>& x, std::vector<float>& y, RowSplit split,
+           bool accumulate = false, const PackedWeight* bias = nullptr) {
+    const int rows = split.decode_rows + split.prefill_rows;
+    kernel_.Run({.x = View(x, rows),
+                 .weight = &weight,
+                 .bias = bias,
+                 .y = View(y, rows),
+                 .split = split,
+                 .accumulate = accumulate});
+  }
+
+  ThreadPool pool_{2};
+  LinearKernel kernel_{isa(), &pool_};
+};
+
+TEST_P(LinearTest, EqualsDoublePrecision) {
+  for (const int cols : Widths()) {
+    for (const int outputs : {1, 16, 33, 70}) {
+      const RandomTensor tensor = MakeRandomTensor(type(), outputs, cols, cols + outputs);
+      const auto weight = Load(tensor);
+      for (const int rows : {1, 2, 7, 16, 17, 64}) {
+        std::vector<float> x = RandomFloats(static_cast<size_t>(rows) * cols, rows);
+        const Reference expected = Multiply(x, tensor.Decode(), rows, cols);
+        for (const Kind kind : {Kind::kDecode, Kind::kPrefill}) {
+          std::vector<float> y(static_cast<size_t>(rows) * outputs, NAN);
+          Run(*weight, x, y, SplitOf(kind, rows));
+          const double tolerance = Tolerance(isa(), kind, cols);
+          for (size_t i = 0; i < y.size(); ++i) {
+            ASSERT_NEAR(y[i], expected.y[i], tolerance * expected.magnitude[i])
+                << "cols " << cols << ", outputs " << outputs << ", rows " << rows << ", element "
+                << i << ", kind " << static_cast<int>(kind);
+          }
+        }
+      }
+    }
+  }
+}
+
+// The same row gives the same bits alone, at another place, and among other rows of both kinds.
+TEST_P(LinearTest, RowsDoNotDependOnEachOther) {
+  const int cols = Widths().back(), outputs = 50, most = 75;
+  const RandomTensor tensor = MakeRandomTensor(type(), outputs, cols, 11);
+  const auto weight = Load(tensor);
+  std::vector<float> x = RandomFloats(static_cast<size_t>(most) * cols, 12);
+  for (const Kind kind : {Kind::kDecode, Kind::kPrefill}) {
+    std::vector<float> all(static_cast<size_t>(most) * outputs);
+    Run(*weight, x, all, SplitOf(kind, most));
+    for (const int first : {0, 1, 13, 40, 64, 74}) {
+      for (const int rows : {1, 3, 9, 11}) {
+        if (first + rows > most) continue;
+        std::vector<float> part(x.begin() + first * cols, x.begin() + (first + rows) * cols);
+        const std::vector<float> others = RandomFloats(2 * cols, 13);
+        RowSplit split = SplitOf(kind, rows);
+        // Two rows of the other kind beside them.
+        const bool decode = kind == Kind::kDecode;
+        (decode ? split.prefill_rows : split.decode_rows) += 2;
+        part.insert(decode ? part.end() : part.begin(), others.begin(), others.end());
+        std::vector<float> y(static_cast<size_t>(rows + 2) * outputs);
+        Run(*weight, part, y, split);
+        const size_t skip = decode ? 0 : 2 * outputs;
+        for (size_t i = 0; i < static_cast<size_t>(rows) * outputs; ++i) {
+          ASSERT_EQ(y[skip + i], all[static_cast<size_t>(first) * outputs + i])
+              << "first " << first << ", rows " << rows << ", kind " << static_cast<int>(kind);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(LinearTest, AddsBiasAndOldOutput) {
+  const int cols = Widths().back(), outputs = 40, rows = 19;
+  const RandomTensor tensor = MakeRandomTensor(type(), outputs, cols, 21);
+  RandomTensor bias_tensor = MakeRandomTensor(TensorType::kF32, 1, outputs, 22);
+  bias_tensor.view.shape = {outputs};
+  const auto weight = Load(tensor);
+  auto bias = PackedWeight::Load({&bias_tensor.view, 1}, pool_);
+  ASSERT_TRUE(bias.ok());
+  std::vector<float> x = RandomFloats(static_cast<size_t>(rows) * cols, 23);
+  const Reference expected = Multiply(x, tensor.Decode(), rows, cols);
+  const std::vector<float> old = RandomFloats(static_cast<size_t>(rows) * outputs, 24);
+  for (const Kind kind : {Kind::kDecode, Kind::kPrefill}) {
+    for (const bool with_bias : {false, true}) {
+      for (const bool accumulate : {false, true}) {
+        std::vector<float> y = old;
+        Run(*weight, x, y, SplitOf(kind, rows), accumulate, with_bias ? bias->get() : nullptr);
+        for (size_t i = 0; i < y.size(); ++i) {
+          const double added = (accumulate ? double{old[i]} : 0.0) +
+                               (with_bias ? double{(*bias)->vector()[i % outputs]} : 0.0);
+          const double magnitude = expected.magnitude[i] + std::abs(added);
+          ASSERT_NEAR(y[i], expected.y[i] + added, Tolerance(isa(), kind, cols) * magnitude)
+              << "bias " << with_bias << ", accumulate " << accumulate << ", element " << i;
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LinearTest,
+                         testing::Combine(testing::ValuesIn(AvailableIsas()),
+                                          testing::ValuesIn(kAllTypes)),
+                         [](const auto& i) {
+                           return IsaName(std::get<0>(i.param)) + "_" +
+                                  std::string(GetTensorTypeInfo(std::get<1>(i.param)).name);
+                         });
+
+TEST(Linear, StackedTypesComputeAtOnce) {
+  ThreadPool pool(2);
+  const int cols = 896, rows = 21;
+  const RandomTensor parts[] = {MakeRandomTensor(TensorType::kQ5_0, 24, cols, 31),
+                                MakeRandomTensor(TensorType::kQ8_0, 7, cols, 32),
+                                MakeRandomTensor(TensorType::kBf16, 33, cols, 33)};
+  std::vector<TensorView> views;
+  std::vector<float> decoded;
+  for (const RandomTensor& part : parts) {
+    views.push_back(part.view);
+    const std::vector<float> values = part.Decode();
+    decoded.insert(decoded.end(), values.begin(), values.end());
+  }
+  auto weight = PackedWeight::Load(views, pool);
+  ASSERT_TRUE(weight.ok());
+  std::vector<float> x = RandomFloats(rows * cols, 34);
+  const Reference expected = Multiply(x, decoded, rows, cols);
+  for (const Isa isa : AvailableIsas()) {
+    LinearKernel kernel(isa, &pool);
+    kernel.Reserve(cols);
+    std::vector<float> y(rows * 64);
+    kernel.Run({.x = View(x, rows), .weight = weight->get(), .y = View(y, rows), .split = {5, 16}});
+    for (size_t i = 0; i < y.size(); ++i) {
+      const Kind kind = i / 64 < 5 ? Kind::kDecode : Kind::kPrefill;
+      ASSERT_NEAR(y[i], expected.y[i], Tolerance(isa, kind, cols) * expected.magnitude[i])
+          << IsaName(isa) << " element " << i;
+    }
+  }
+}
+
+// Widths whose bf16 activations exceed the input scratch are computed in blocks of rows.
+TEST(Linear, ManyRowsOfAWideMatrix) {
+  ThreadPool pool(2);
+  const int cols = 4864, rows = 900;
+  const RandomTensor tensor = MakeRandomTensor(TensorType::kQ6_K, 16, cols, 41);
+  auto weight = PackedWeight::Load({&tensor.view, 1}, pool);
+  ASSERT_TRUE(weight.ok());
+  std::vector<float> x = RandomFloats(static_cast<size_t>(rows) * cols, 42);
+  const Reference expected = Multiply(x, tensor.Decode(), rows, cols);
+  for (const Isa isa : AvailableIsas()) {
+    LinearKernel kernel(isa, &pool);
+    kernel.Reserve(cols);
+    const size_t scratch_bytes = kernel.scratch_bytes();
+    std::vector<float> y(static_cast<size_t>(rows) * 16);
+    kernel.Run(
+        {.x = View(x, rows), .weight = weight->get(), .y = View(y, rows), .split = {100, 800}});
+    EXPECT_EQ(kernel.scratch_bytes(), scratch_bytes) << "Run must not grow scratch";
+    for (size_t i = 0; i < y.size(); ++i) {
+      const Kind kind = i / 16 < 100 ? Kind::kDecode : Kind::kPrefill;
+      ASSERT_NEAR(y[i], expected.y[i], Tolerance(isa, kind, cols) * expected.magnitude[i])
+          << IsaName(isa) << " element " << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kvpareto::cpu
