@@ -1,0 +1,171 @@
+#include "server/config.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "server/yaml_map.h"
+
+namespace kvpareto::server {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int kMaxCount = 1'000'000;
+
+// Names appear in metric labels, logs and requests.
+bool IsName(const std::string& text) {
+  if (text.empty() || text.size() > 64) return false;
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '_' || c == '.' || c == '/' || c == ':';
+  });
+}
+
+constexpr char kNameRule[] = "must be 1 to 64 letters, digits or any of - _ . / :";
+
+std::string Resolve(const std::string& path, const std::string& folder) {
+  if (path.empty() || path.front() == '/') return path;
+  return (std::filesystem::path(folder) / path).lexically_normal().string();
+}
+
+absl::Status ReadEngineLimits(YamlMap* map, EngineOptions* engine) {
+  KVP_RETURN_IF_ERROR(map->ReadInt("max_step_tokens", 64, 65536, &engine->max_step_tokens));
+  KVP_RETURN_IF_ERROR(
+      map->ReadInt("max_running_sequences", 1, 4096, &engine->max_running_sequences));
+  KVP_RETURN_IF_ERROR(
+      map->ReadInt("max_queued_requests", 1, kMaxCount, &engine->max_queued_requests));
+  KVP_RETURN_IF_ERROR(
+      map->ReadInt("max_sequences_per_request", 1, 4096, &engine->max_sequences_per_request));
+  KVP_RETURN_IF_ERROR(
+      map->ReadInt("default_max_tokens", 1, kMaxCount, &engine->default_max_tokens));
+  KVP_RETURN_IF_ERROR(map->ReadInt("max_stop_strings", 0, 1024, &engine->max_stop_strings));
+  KVP_RETURN_IF_ERROR(map->ReadInt("max_top_logprobs", 0, 1024, &engine->max_top_logprobs));
+  return map->CheckNoOtherKeys();
+}
+
+absl::StatusOr<ModelEntry> ReadModel(YamlMap* map, const std::string& folder) {
+  ModelEntry model;
+  KVP_RETURN_IF_ERROR(map->Read("name", &model.name));
+  KVP_RETURN_IF_ERROR(map->Read("path", &model.engine.model_path));
+  KVP_RETURN_IF_ERROR(map->Read("table", &model.engine.table_path));
+  KVP_RETURN_IF_ERROR(
+      map->ReadBytes("kv_capacity", uint64_t{1} << 20, &model.engine.kv_capacity_bytes));
+  KVP_RETURN_IF_ERROR(map->ReadInt("threads", 0, kMaxThreads, &model.engine.threads));
+  KVP_RETURN_IF_ERROR(map->Read("isa", &model.engine.isa));
+  KVP_ASSIGN_OR_RETURN(YamlMap limits, map->Map("limits"));
+  KVP_RETURN_IF_ERROR(ReadEngineLimits(&limits, &model.engine));
+  KVP_RETURN_IF_ERROR(map->CheckNoOtherKeys());
+  if (!IsName(model.name)) return map->Error("name", kNameRule);
+  if (model.engine.model_path.empty()) return map->Error("path", "is missing");
+  model.engine.model_path = Resolve(model.engine.model_path, folder);
+  model.engine.table_path = Resolve(model.engine.table_path, folder);
+  if (const absl::Status status = model.engine.Validate(); !status.ok()) {
+    return map->Error("", std::string(status.message()));
+  }
+  return model;
+}
+
+absl::Status ReadModels(YamlMap* root, const std::string& folder, ServerConfig* config) {
+  KVP_ASSIGN_OR_RETURN(std::vector<YamlMap> maps, root->ListOfMaps("models"));
+  std::set<std::string> names;
+  for (YamlMap& map : maps) {
+    KVP_ASSIGN_OR_RETURN(ModelEntry model, ReadModel(&map, folder));
+    if (!names.insert(model.name).second) return map.Error("name", "is used twice");
+    config->models.push_back(std::move(model));
+  }
+  if (config->models.empty()) return root->Error("models", "at least one model is needed");
+  config->default_model = config->models.front().name;
+  KVP_RETURN_IF_ERROR(root->Read("default_model", &config->default_model));
+  if (!names.contains(config->default_model)) {
+    return root->Error("default_model", "names no model of this file");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadServiceClasses(YamlMap* root, ServerConfig* config) {
+  std::vector<std::string>& classes = config->service_classes;
+  KVP_RETURN_IF_ERROR(root->Read("service_classes", &classes));
+  for (const std::string& name : classes) {
+    if (!IsName(name)) return root->Error("service_classes", kNameRule);
+  }
+  if (std::find(classes.begin(), classes.end(), "default") == classes.end()) {
+    classes.push_back("default");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadLimits(YamlMap* map, Limits* limits) {
+  using std::chrono::milliseconds;
+  KVP_RETURN_IF_ERROR(map->ReadBytes("max_request_bytes", 1024, &limits->max_request_bytes));
+  if (limits->max_request_bytes > uint64_t{1} << 30) {
+    return map->Error("max_request_bytes", "must be at most 1GiB");
+  }
+  KVP_RETURN_IF_ERROR(map->ReadBytes("max_metadata_bytes", 1024, &limits->max_metadata_bytes));
+  if (limits->max_metadata_bytes > uint64_t{1} << 20) {
+    return map->Error("max_metadata_bytes", "must be at most 1MiB");
+  }
+  KVP_RETURN_IF_ERROR(map->ReadBytes("stream_buffer_bytes", 1024, &limits->stream_buffer_bytes));
+  KVP_RETURN_IF_ERROR(map->ReadInt("max_streams_per_connection", 1, kMaxCount,
+                                   &limits->max_streams_per_connection));
+  KVP_RETURN_IF_ERROR(map->ReadInt("prepare_threads", 1, kMaxThreads, &limits->prepare_threads));
+  KVP_RETURN_IF_ERROR(
+      map->ReadInt("max_preparing_requests", 1, kMaxCount, &limits->max_preparing_requests));
+  KVP_RETURN_IF_ERROR(
+      map->ReadDuration("keepalive_time", milliseconds(1000), &limits->keepalive_time));
+  KVP_RETURN_IF_ERROR(
+      map->ReadDuration("keepalive_timeout", milliseconds(1000), &limits->keepalive_timeout));
+  KVP_RETURN_IF_ERROR(map->ReadDuration("step_stall", milliseconds(1000), &limits->step_stall));
+  return map->CheckNoOtherKeys();
+}
+
+absl::Status ReadLog(YamlMap* map, LogFormat* format) {
+  std::string text = "text";
+  KVP_RETURN_IF_ERROR(map->Read("format", &text));
+  if (text != "text" && text != "json") {
+    return map->Error("format", "\"" + text + "\" must be text or json");
+  }
+  *format = text == "json" ? LogFormat::kJson : LogFormat::kText;
+  return map->CheckNoOtherKeys();
+}
+
+absl::Status ReadListen(YamlMap* map, ServerConfig* config) {
+  KVP_RETURN_IF_ERROR(map->Read("grpc", &config->grpc_address));
+  KVP_RETURN_IF_ERROR(map->Read("metrics", &config->metrics_address));
+  if (config->grpc_address.empty()) return map->Error("grpc", "is empty");
+  return map->CheckNoOtherKeys();
+}
+
+}  // namespace
+
+absl::StatusOr<ServerConfig> ParseServerConfig(const std::string& yaml,
+                                               const std::string& file_name,
+                                               const std::string& folder) {
+  ServerConfig config;
+  KVP_ASSIGN_OR_RETURN(YamlMap root, YamlMap::Parse(yaml, file_name));
+  KVP_ASSIGN_OR_RETURN(YamlMap listen, root.Map("listen"));
+  KVP_RETURN_IF_ERROR(ReadListen(&listen, &config));
+  KVP_RETURN_IF_ERROR(ReadModels(&root, folder, &config));
+  KVP_RETURN_IF_ERROR(ReadServiceClasses(&root, &config));
+  KVP_ASSIGN_OR_RETURN(YamlMap limits, root.Map("limits"));
+  KVP_RETURN_IF_ERROR(ReadLimits(&limits, &config.limits));
+  KVP_ASSIGN_OR_RETURN(YamlMap drain, root.Map("drain"));
+  KVP_RETURN_IF_ERROR(
+      drain.ReadDuration("timeout", std::chrono::milliseconds(0), &config.drain_timeout));
+  KVP_RETURN_IF_ERROR(drain.CheckNoOtherKeys());
+  KVP_ASSIGN_OR_RETURN(YamlMap log, root.Map("log"));
+  KVP_RETURN_IF_ERROR(ReadLog(&log, &config.log_format));
+  KVP_RETURN_IF_ERROR(root.CheckNoOtherKeys());
+  return config;
+}
+
+absl::StatusOr<ServerConfig> LoadServerConfig(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  if (!file || !(text << file.rdbuf())) {
+    return MakeError(absl::StatusCode::kNotFound, "CONFIG_NOT_FOUND", "cannot read " + path);
+  }
+  return ParseServerConfig(text.str(), path, std::filesystem::path(path).parent_path().string());
+}
+
+}  // namespace kvpareto::server

@@ -1,0 +1,53 @@
+// The server's configuration file. deploy/server.example.yaml shows and explains every key.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/engine.h"
+#include "server/log.h"
+
+namespace kvpareto::server {
+
+struct ModelEntry {
+  std::string name;  // as in requests and metric labels
+  EngineOptions engine;
+};
+
+struct Limits {
+  uint64_t max_request_bytes = uint64_t{16} << 20;
+  uint64_t max_metadata_bytes = uint64_t{16} << 10;
+  // Responses that wait for a slow reader, per stream, besides what the transport holds.
+  uint64_t stream_buffer_bytes = uint64_t{256} << 10;
+  int max_streams_per_connection = 256;
+  int prepare_threads = 2;  // that parse, tokenize and plan
+  int max_preparing_requests = 256;
+  std::chrono::milliseconds keepalive_time{60'000};
+  std::chrono::milliseconds keepalive_timeout{20'000};
+  // A step that takes longer turns health to NOT_SERVING.
+  std::chrono::milliseconds step_stall{60'000};
+};
+
+struct ServerConfig {
+  std::string grpc_address = "127.0.0.1:50051";
+  std::string metrics_address = "127.0.0.1:9464";  // empty: no metrics port
+  std::vector<ModelEntry> models;
+  std::string default_model;                            // a name in `models`
+  std::vector<std::string> service_classes{"default"};  // always with "default"
+  Limits limits;
+  std::chrono::milliseconds drain_timeout{30'000};
+  LogFormat log_format = LogFormat::kText;
+};
+
+// Relative paths are relative to `folder`. Errors: INVALID_ARGUMENT (CONFIG_INVALID) with file,
+// line and key.
+absl::StatusOr<ServerConfig> ParseServerConfig(const std::string& yaml,
+                                               const std::string& file_name,
+                                               const std::string& folder);
+// Paths in the file are relative to the file's folder. Errors also: NOT_FOUND.
+absl::StatusOr<ServerConfig> LoadServerConfig(const std::string& path);
+
+}  // namespace kvpareto::server

@@ -1,0 +1,86 @@
+// kvpareto-server --config=server.yaml
+#include <pthread.h>
+#include <signal.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <thread>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "server/config.h"
+#include "server/log.h"
+#include "server/server.h"
+
+ABSL_FLAG(std::string, config, "", "Configuration file; deploy/server.example.yaml explains it.");
+ABSL_FLAG(bool, check, false, "Check the configuration file and exit.");
+
+namespace kvpareto::server {
+namespace {
+
+constexpr int kExitFailure = 1;
+constexpr int kExitBadConfig = 2;
+
+// Signals are blocked in every thread (so this comes before the first one starts) and taken by
+// sigwait.
+sigset_t BlockSignals() {
+  signal(SIGPIPE, SIG_IGN);
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+std::string WaitForSignal(const sigset_t& signals) {
+  int number = 0;
+  sigwait(&signals, &number);
+  return number == SIGINT ? "SIGINT" : "SIGTERM";
+}
+
+int Fail(const std::string& event, const absl::Status& status, int exit_code) {
+  LogError(event, {{"error", std::string(status.message())}});
+  return exit_code;
+}
+
+int Run(const std::string& config_path) {
+  const sigset_t signals = BlockSignals();
+  const absl::StatusOr<ServerConfig> config = LoadServerConfig(config_path);
+  if (!config.ok()) return Fail("bad configuration", config.status(), kExitBadConfig);
+  if (absl::GetFlag(FLAGS_check)) return EXIT_SUCCESS;
+  SetLogFormat(config->log_format);
+  SilenceProtobufLog();
+
+  absl::StatusOr<std::unique_ptr<Models>> models = Models::Load(*config);
+  if (!models.ok()) return Fail("cannot load", models.status(), kExitFailure);
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(*config, *std::move(models));
+  if (!server.ok()) return Fail("cannot serve", server.status(), kExitFailure);
+
+  LogInfo("stopping", {{"signal", WaitForSignal(signals)}});
+  // A second signal ends the process the hard way.
+  std::thread([signals] {
+    LogWarning("killed", {{"signal", WaitForSignal(signals)}});
+    std::_Exit(kExitFailure);
+  }).detach();
+  (*server)->DrainAndShutdown(std::chrono::steady_clock::now() + config->drain_timeout);
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+}  // namespace kvpareto::server
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage(
+      "Serves language models over gRPC.\n  kvpareto-server --config=FILE");
+  const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
+  const std::string config = absl::GetFlag(FLAGS_config);
+  if (config.empty() || rest.size() > 1) {
+    std::cerr << "usage: kvpareto-server --config=FILE [--check]\n";
+    return 2;
+  }
+  return kvpareto::server::Run(config);
+}

@@ -1,0 +1,147 @@
+#include "server/metrics.h"
+
+#include <prometheus/metric_family.h>
+
+#include "server/memory_snapshot.h"
+
+#ifndef KVPARETO_VERSION
+#error "the build defines KVPARETO_VERSION"
+#endif
+
+namespace kvpareto::server {
+namespace {
+
+using Labels = MetricFamilies::Labels;
+
+void AddMemory(const std::string& model, const EngineStats& stats, MetricFamilies* families) {
+  const MemoryTotals totals = Totals(stats);
+  const Labels labels = {{"model", model}};
+  families->AddGauge("kv_capacity_bytes", "Size of the KV arena.", labels, stats.capacity_bytes);
+  for (const auto& [name, bytes] : stats.reserved_bytes) {
+    families->AddGauge("kv_reserved_bytes", "Promised to admitted requests.",
+                       {{"model", model}, {"class", name}}, bytes);
+  }
+  for (const auto& [key, bytes] : stats.kv) {
+    const Labels by_config = {
+        {"model", model}, {"class", key.service_class}, {"config", key.config}};
+    families->AddGauge("kv_allocated_bytes", "Blocks handed out by the arena.", by_config,
+                       bytes.allocated_bytes);
+    families->AddGauge("kv_live_bytes", "Bytes of allocated blocks that hold tokens.", by_config,
+                       bytes.live_bytes);
+  }
+  families->AddGauge("kv_arena_allocated_bytes",
+                     "The arena's own count of what it has handed out: the sum of "
+                     "kvpareto_kv_allocated_bytes.",
+                     labels, stats.arena_allocated_bytes);
+  families->AddCounter("kv_arena_moved_bytes_total", "Moved to close gaps in the arena.", labels,
+                       stats.arena_moved_bytes_total);
+  families->AddGauge("kv_fragmentation_ratio", "1 - largest free piece / free bytes.", labels,
+                     totals.fragmentation_ratio);
+  families->AddGauge("kv_utilization_ratio", "Allocated / capacity.", labels,
+                     totals.utilization_ratio);
+  families->AddGauge("kv_saved_bytes",
+                     "What bf16 would take for the live tokens minus what they take.", labels,
+                     totals.saved_bytes);
+  families->AddGauge("workspace_bytes", "Workspace of the forward pass.", labels,
+                     stats.workspace_bytes);
+  families->AddGauge("weights_bytes", "Weights in memory.", labels, stats.weights_bytes);
+}
+
+void AddCounters(const std::string& model, const EngineStats& stats, MetricFamilies* families) {
+  for (const auto& [key, count] : stats.plans_total) {
+    families->AddCounter("plans_total", "Chosen KV configs of accepted requests.",
+                         {{"model", model},
+                          {"class", key.service_class},
+                          {"config", key.config},
+                          {"reason", key.reason}},
+                         count);
+  }
+  for (const auto& [name, count] : stats.running) {
+    families->AddGauge("requests_running", "Requests that own memory.",
+                       {{"model", model}, {"class", name}}, count);
+  }
+  for (const auto& [name, count] : stats.waiting) {
+    families->AddGauge("requests_waiting", "Requests in the queue.",
+                       {{"model", model}, {"class", name}}, count);
+  }
+  for (const auto& [name, count] : stats.prompt_tokens_total) {
+    families->AddCounter("prompt_tokens_total", "Prompt tokens of admitted requests.",
+                         {{"model", model}, {"class", name}}, count);
+  }
+  for (const auto& [name, count] : stats.generated_tokens_total) {
+    families->AddCounter("generated_tokens_total", "Generated tokens.",
+                         {{"model", model}, {"class", name}}, count);
+  }
+  families->AddCounter("steps_total", "Passes of the model over a batch.", {{"model", model}},
+                       stats.steps_total);
+}
+
+void AddByClass(const std::string& model, std::string_view name, std::string_view help,
+                const std::map<std::string, HistogramSnapshot>& histograms,
+                MetricFamilies* families, const char* label = "class") {
+  for (const auto& [value, histogram] : histograms) {
+    families->AddHistogram(name, help, {{"model", model}, {label, value}}, histogram);
+  }
+}
+
+void AddHistograms(const std::string& model, const EngineStats& stats, MetricFamilies* families) {
+  AddByClass(model, "time_to_first_token_seconds", "From acceptance to the first token.",
+             stats.time_to_first_token_seconds, families);
+  AddByClass(model, "inter_token_seconds", "Between two tokens of a request.",
+             stats.inter_token_seconds, families);
+  AddByClass(model, "queue_seconds", "From acceptance to admission.", stats.queue_seconds,
+             families);
+  AddByClass(model, "request_seconds", "From acceptance to the end.", stats.request_seconds,
+             families);
+  AddByClass(model, "step_seconds", "Duration of a step.", stats.step_seconds, families, "kind");
+  families->AddHistogram("prefill_chunk_tokens", "Prompt tokens of a sequence in one step.",
+                         {{"model", model}}, stats.prefill_chunk_tokens);
+  families->AddHistogram("plan_prediction_error_ratio",
+                         "(Predicted - measured) / measured peak bytes of finished requests.",
+                         {{"model", model}}, stats.plan_prediction_error_ratio);
+}
+
+void AddInfo(const std::string& model, const Engine& engine, MetricFamilies* families) {
+  const ModelInfo& info = engine.model();
+  families->AddGauge("model_info", "A model of this server.",
+                     {{"model", model},
+                      {"fingerprint", info.fingerprint},
+                      {"architecture", std::string(ArchitectureName(info.config.architecture))},
+                      {"backend", info.backend}},
+                     1);
+  const ParetoTable& table = engine.table();
+  families->AddGauge("table_info", "The Pareto table of a model.",
+                     {{"model", model},
+                      {"fingerprint", table.model_fingerprint},
+                      {"schema_version", std::to_string(table.schema_version)},
+                      {"rows", std::to_string(table.rows.size())},
+                      {"date", table.provenance.date}},
+                     1);
+}
+
+}  // namespace
+
+void AddEngineStats(const std::string& model, const EngineStats& stats, MetricFamilies* families) {
+  AddMemory(model, stats, families);
+  AddCounters(model, stats, families);
+  AddHistograms(model, stats, families);
+}
+
+std::vector<prometheus::MetricFamily> Metrics::Collect() const {
+  MetricFamilies families;
+  families.AddGauge("build_info", "This program.", {{"version", KVPARETO_VERSION}}, 1);
+  families.AddGauge("device_memory_bytes", "Resident memory of the process, as the OS reports it.",
+                    {{"device", "host"}, {"state", "resident"}}, ProcessResidentBytes());
+  for (const auto& [key, count] : counter_->Snapshot()) {
+    families.AddCounter("requests_total", "Finished requests by gRPC code.",
+                        {{"model", key.model}, {"class", key.service_class}, {"code", key.code}},
+                        count);
+  }
+  for (const auto& [name, engine] : models_->engines()) {
+    AddInfo(name, *engine, &families);
+    AddEngineStats(name, engine->Stats(), &families);
+  }
+  return families.Take();
+}
+
+}  // namespace kvpareto::server

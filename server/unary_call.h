@@ -1,0 +1,50 @@
+// One unary RPC on the callback API: parse, call, convert the status.
+#pragma once
+
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <utility>
+
+#include "engine/base/status.h"
+#include "server/raw_message.h"
+#include "server/status_convert.h"
+#include "server/worker_pool.h"
+
+namespace kvpareto::server {
+
+// Calls `method(const Request&, Response*) -> absl::Status` at once, on gRPC's thread.
+template <typename Request, typename Response, typename Method>
+grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
+                                      const grpc::ByteBuffer* in, grpc::ByteBuffer* out,
+                                      const Method& method) {
+  Request request;
+  Response response;
+  absl::Status status = ParseRaw(*in, &request);
+  if (status.ok()) status = method(request, &response);
+  if (status.ok()) *out = SerializeRaw(response);
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpcStatus(status, context));
+  return reactor;
+}
+
+inline absl::Status TooManyPreparing() {
+  return MakeError(absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
+                   "too many requests are being tokenized; try again");
+}
+
+// The same on a thread of `pool`; RESOURCE_EXHAUSTED when too much waits for it. The reactor, and
+// with it `context`, `in` and `out`, live until Finish.
+template <typename Request, typename Response, typename Method>
+grpc::ServerUnaryReactor* AnswerUnaryOn(WorkerPool* pool, grpc::CallbackServerContext* context,
+                                        const grpc::ByteBuffer* in, grpc::ByteBuffer* out,
+                                        Method method) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const bool accepted = pool->TryRun([=, method = std::move(method)] {
+    AnswerUnary<Request, Response>(context, in, out, method);
+  });
+  if (!accepted) reactor->Finish(ToGrpcStatus(TooManyPreparing(), context));
+  return reactor;
+}
+
+}  // namespace kvpareto::server
