@@ -26,7 +26,7 @@ void SealTile(Isa isa, const SealTask& task) {
     std::memcpy(task.encoded, task.source, sizeof(uint16_t) * kv::kBlockTokens * task.head_dim);
     return;
   }
-  (void)isa;
+  if (isa != Isa::kScalar && SealTileAvx512(task)) return;
   SealScalar(task);
 }
 

@@ -20,8 +20,9 @@ void StoreScalar(const StoreTask& task) {
 
 }  // namespace
 
-void StoreKv(Isa, ThreadPool& pool, const StoreKvArgs& args) {
-  void (*const store)(const StoreTask&) = StoreScalar;
+void StoreKv(Isa isa, ThreadPool& pool, const StoreKvArgs& args) {
+  const bool vector = isa != Isa::kScalar && args.head_dim % 16 == 0;
+  void (*const store)(const StoreTask&) = vector ? StoreTileAvx512 : StoreScalar;
   const int per_item = 2 * args.kv_heads;
   const int items = static_cast<int>(args.items.size()) * per_item;
   const auto run = [&](int index, int) {

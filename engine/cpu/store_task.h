@@ -30,4 +30,9 @@ struct SealTask {
   std::byte* encoded = nullptr;      // TileBytes(codec, role, head_dim)
 };
 
+// Isa::kAvx512 and better; head_dim is a multiple of 16.
+void StoreTileAvx512(const StoreTask& task);
+// False, and nothing done, for a codec that it has no version of.
+bool SealTileAvx512(const SealTask& task);
+
 }  // namespace kvpareto::cpu
