@@ -93,7 +93,7 @@ void RunAttention(benchmark::State& state, const Shape& shape, kv::LayerCodecs c
   std::normal_distribution<float> normal;
   for (float& x : q) x = normal(rng);
 
-  AttentionSequence sequence = {.num_rows = rows, .first_position = tokens - rows};
+  AttentionSequence sequence = {.num_rows = rows, .first_position = tokens - rows, .spans = {}};
   AttentionArgs args;
   args.q = {reinterpret_cast<std::byte*>(q.data()), rows, shape.heads * shape.head_dim};
   args.out = {reinterpret_cast<std::byte*>(out.data()), rows, shape.heads * shape.head_dim};
@@ -214,3 +214,5 @@ BENCHMARK_CAPTURE(StoreAndSeal, int4_token_g32, "int4-token-g32")->Unit(benchmar
 
 }  // namespace
 }  // namespace kvpareto::cpu
+
+BENCHMARK_MAIN();
