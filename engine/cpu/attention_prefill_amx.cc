@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kStackedRows = 256;  // query rows x heads per task
 constexpr int kStrip = 2 * kTileRows;
-constexpr int kRoundPieces = 2;  // pieces whose scores a strip holds at once
+constexpr int kRoundPieces = 4;  // pieces whose scores a strip holds at once
 constexpr int kRoundTokens = kRoundPieces * kv::kBlockTokens;
 // Rows of scores are a power of two of bytes plus one line, so that they spread over cache sets.
 constexpr int kScoreStride = kRoundTokens + 16;
