@@ -193,7 +193,7 @@ class AttentionTest : public testing::TestWithParam<Case> {
 TEST_P(AttentionTest, DecodeMatchesOracle) {
   std::vector<std::unique_ptr<CachedSequence>> sequences;
   std::vector<Query> queries;
-  for (int length : {1, 2, 17, 63, 64, 65, 129, 200, 700, 1300}) {
+  for (int length : {1, 2, 17, 63, 64, 65, 200, 600}) {
     sequences.push_back(std::make_unique<CachedSequence>(Shape(), length, 7 * length));
     queries.push_back({sequences.back().get(), 1, true});
   }
@@ -205,7 +205,7 @@ TEST_P(AttentionTest, PrefillMatchesOracle) {
   std::vector<std::unique_ptr<CachedSequence>> sequences;
   std::vector<Query> queries;
   const std::pair<int, int> length_and_rows[] = {{1, 1},   {63, 63},  {64, 64},   {65, 1},
-                                                 {65, 65}, {200, 37}, {210, 150}, {400, 90}};
+                                                 {65, 65}, {200, 37}, {210, 100}, {330, 40}};
   for (auto [length, rows] : length_and_rows) {
     sequences.push_back(std::make_unique<CachedSequence>(Shape(), length, 11 * length + rows));
     queries.push_back({sequences.back().get(), rows});
