@@ -105,13 +105,12 @@ class Model:
         return self.norm(y, name + "_norm") if name + "_norm.weight" in self.weights else y
 
     def rope(self, x, cos, sin):
+        """Rotates pairs. The result has all first elements of pairs, then all second ones, whatever the order of the
+        weights: so do cached keys, which matters to codecs that group neighbouring channels."""
         half = x.shape[-1] // 2
-        even, odd = (slice(0, None, 2), slice(1, None, 2)) if self.config.interleaved_rope else (
-            slice(0, half), slice(half, None))
-        y = np.empty_like(x)
-        y[..., even] = x[..., even] * cos - x[..., odd] * sin
-        y[..., odd] = x[..., odd] * cos + x[..., even] * sin
-        return y
+        first, second = (x[..., 0::2], x[..., 1::2]) if self.config.interleaved_rope else (
+            x[..., :half], x[..., half:])
+        return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
 
     def attention(self, q, k, v, layer, visible, kv, decoded):
         """q [n, heads, d], k, v [n, kv_heads, d] -> [n, heads * d]."""

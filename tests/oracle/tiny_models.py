@@ -47,7 +47,7 @@ SHAPES = [
           seed=3),
     Shape("qwen2_d64", "qwen2", "huggingface", hidden=192, heads=6, kv_heads=2, rope_base=1e6, seed=4),
     Shape("qwen3_d96_untied", "qwen3", "huggingface", head_dim=96, hidden=192, heads=6, tied=False, rope_base=1e6, seed=5),
-    Shape("mistral_d96_window", "mistral", "huggingface", head_dim=96, sliding_window=100, tied=False, seed=6),
+    Shape("mistral_d96_window", "mistral", "huggingface", head_dim=96, sliding_window=200, tied=False, seed=6),
     Shape("mistral_d256", "mistral", "huggingface", head_dim=256, heads=2, kv_heads=1, tied=False, seed=7),
     Shape("gguf_llama_interleaved", "llama", "gguf", hidden=256, ffn=512, layers=3, heads=4, seed=8),
     Shape("gguf_qwen2_untied", "qwen2", "gguf", hidden=256, ffn=512, layers=3, heads=4, kv_heads=1, tied=False, seed=9),
