@@ -248,10 +248,10 @@ absl::StatusOr<ExprPtr> ExpressionParser::SubscriptOf(ExprPtr object) {
   int part = 0;
   while (!tokens_.SkipOperator("]")) {
     if (tokens_.SkipOperator(":")) {
-      if (++part > 2) return tokens_.Unexpected("']'");
+      if (++part > 2) return tokens_.Unexpected("]");
       continue;
     }
-    if (parts[part] != nullptr) return tokens_.Unexpected("']'");
+    if (parts[part] != nullptr) return tokens_.Unexpected("]");
     KVP_ASSIGN_OR_RETURN(parts[part], Parse());
   }
   if (part > 0) {

@@ -27,7 +27,7 @@ class Parser {
     Body body;
     while (true) {
       if (tokens_.Is(Token::Kind::kEnd)) {
-        if (ends.size() > 0) return tokens_.Unexpected("'" + std::string(*ends.begin()) + "'");
+        if (ends.size() > 0) return tokens_.Unexpected(*ends.begin());
         break;
       }
       if (tokens_.Is(Token::Kind::kText)) {
@@ -36,7 +36,7 @@ class Parser {
       } else if (tokens_.Is(Token::Kind::kVariableBegin)) {
         tokens_.Skip();
         KVP_ASSIGN_OR_RETURN(ExprPtr value, expressions_.Parse());
-        KVP_RETURN_IF_ERROR(tokens_.ExpectKind(Token::Kind::kVariableEnd, "'}}'"));
+        KVP_RETURN_IF_ERROR(tokens_.ExpectKind(Token::Kind::kVariableEnd, "}}"));
         body.push_back({Print{std::move(value)}});
       } else {
         KVP_RETURN_IF_ERROR(tokens_.ExpectKind(Token::Kind::kBlockBegin, "a tag"));
@@ -53,7 +53,7 @@ class Parser {
     return body;
   }
 
-  absl::Status EndTag() { return tokens_.ExpectKind(Token::Kind::kBlockEnd, "'%}'"); }
+  absl::Status EndTag() { return tokens_.ExpectKind(Token::Kind::kBlockEnd, "%}"); }
 
   absl::StatusOr<Statement> ParseTag(const std::string& tag) {
     if (tag == "if") return ParseIf();
@@ -134,7 +134,7 @@ class Parser {
       return Statement{Set{std::move(name), std::move(attribute), std::move(value)}};
     }
     if (!attribute.empty() || !tokens_.Is(Token::Kind::kBlockEnd)) {
-      return tokens_.Unexpected("'='");
+      return tokens_.Unexpected("=");
     }
     KVP_RETURN_IF_ERROR(EndTag());
     KVP_ASSIGN_OR_RETURN(Body body, ParseBody({"endset"}));

@@ -15,11 +15,11 @@ bool TokenStream::SkipName(std::string_view name) {
 }
 
 absl::Status TokenStream::ExpectOperator(std::string_view op) {
-  return SkipOperator(op) ? absl::OkStatus() : Unexpected("'" + std::string(op) + "'");
+  return SkipOperator(op) ? absl::OkStatus() : Unexpected(op);
 }
 
 absl::Status TokenStream::ExpectName(std::string_view name) {
-  return SkipName(name) ? absl::OkStatus() : Unexpected("'" + std::string(name) + "'");
+  return SkipName(name) ? absl::OkStatus() : Unexpected(name);
 }
 
 absl::Status TokenStream::ExpectKind(Token::Kind kind, std::string_view description) {

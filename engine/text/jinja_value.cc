@@ -84,7 +84,9 @@ absl::Status Failed(const std::string& message) {
                    "chat template: " + message);
 }
 
-absl::Status Unsupported(const std::string& construct) {
+absl::Status Unsupported(const std::string& unprintable) {
+  std::string construct = unprintable;  // it may quote the template, control characters included
+  for (char& c : construct) c = static_cast<unsigned char>(c) < 0x20 ? '?' : c;
   return MakeError(absl::StatusCode::kUnimplemented, "CHAT_TEMPLATE_UNSUPPORTED",
                    "chat template: unsupported: " + construct, {{"construct", construct}});
 }

@@ -22,6 +22,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(const TokenizerSpec& spec)
     : TokenizerBase(spec),
       add_space_prefix_(spec.add_space_prefix),
       prefix_first_only_(spec.space_prefix_first_only),
+      prefix_not_doubled_(spec.space_prefix_not_doubled),
       byte_fallback_(spec.byte_fallback),
       unknown_token_(spec.unknown_token) {
   if (spec.merges.empty()) scores_ = spec.scores;
@@ -52,7 +53,8 @@ std::string SentencePieceTokenizer::Normalize(std::string_view segment, bool fir
   std::string out;
   out.reserve(segment.size() + segment.size() / 4);
   const bool starts_with_space = segment[0] == ' ' || segment.starts_with(kSpaceSymbol);
-  const bool prefix = add_space_prefix_ && (!prefix_first_only_ || (first && !starts_with_space));
+  const bool prefix = add_space_prefix_ && (first || !prefix_first_only_) &&
+                      !(starts_with_space && prefix_not_doubled_);
   if (prefix) out += kSpaceSymbol;
   for (const char c : segment) {
     if (c == ' ') {

@@ -37,6 +37,7 @@ class SentencePieceTokenizer final : public TokenizerBase {
 
   bool add_space_prefix_;
   bool prefix_first_only_;
+  bool prefix_not_doubled_;
   bool byte_fallback_;
   int32_t unknown_token_;
   std::vector<float> scores_;             // empty: merge by rank

@@ -24,10 +24,11 @@ struct TokenizerSpec {
   bool normalize_nfc = false;
   bool add_bos = false;
   // SentencePiece: a space is put before the text, and again before text that follows a special
-  // token. With space_prefix_first_only (tokenizer.json: Metaspace with prepend_scheme "first"):
-  // only before the very beginning, and not when the text starts with a space itself.
+  // token, unless ... (tokenizer.json's Metaspace sets the last one, and with prepend_scheme
+  // "first" both; its older form, the normalizer Prepend, neither).
   bool add_space_prefix = false;
-  bool space_prefix_first_only = false;
+  bool space_prefix_first_only = false;   // ... it is not the very beginning,
+  bool space_prefix_not_doubled = false;  // ... the text starts with a space itself.
   bool ignore_merges = false;  // Llama-3: a whole pre-token in the vocabulary is taken as is
   bool byte_fallback = false;
   int32_t bos_token = -1;
