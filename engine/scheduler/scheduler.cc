@@ -120,25 +120,14 @@ void Scheduler::Run() {
 }
 
 // Moves what other threads posted into the engine thread's own lists. Sleeps while there is nothing
-// to do, but never past the next deadline of a waiting request.
+// to do (a request that waits can be admitted as soon as none runs, so then there is something).
 bool Scheduler::TakePosted() {
   std::unique_lock lock(mutex_);
-  const auto something = [this] {
-    return stop_ || cancel_all_ || !posted_requests_.empty() || !posted_cancels_.empty() ||
-           !posted_scores_.empty();
-  };
-  if (running_.empty()) {
-    auto wake = Clock::time_point::max();
-    for (const auto& request : waiting_) {
-      if (request->prepared.request.deadline) {
-        wake = std::min(wake, *request->prepared.request.deadline);
-      }
-    }
-    if (wake == Clock::time_point::max()) {
-      posted_.wait(lock, something);
-    } else {
-      posted_.wait_until(lock, wake, something);
-    }
+  if (running_.empty() && waiting_.empty()) {
+    posted_.wait(lock, [this] {
+      return stop_ || cancel_all_ || !posted_requests_.empty() || !posted_cancels_.empty() ||
+             !posted_scores_.empty();
+    });
   }
   for (auto& request : posted_requests_) waiting_.push_back(std::move(request));
   posted_requests_.clear();
@@ -203,7 +192,11 @@ void Scheduler::Admit() {
     const PreparedRequest& prepared = request->prepared;
     const int n = prepared.request.num_sequences;
     if (sequences + n > static_cast<size_t>(options_.max_running_sequences)) break;
-    if (!arena_->Reserve(prepared.plan.kv_peak_bytes)) break;
+    if (!arena_->Reserve(prepared.plan.kv_peak_bytes)) {
+      // Planning refuses what can never fit, so memory comes free when a running request ends.
+      KVP_CHECK(!running_.empty()) << prepared.plan.kv_peak_bytes << " bytes do not fit the arena";
+      break;
+    }
     sequences += n;
     ++admitted;
     const auto format = formats_.Get(prepared.plan.config);

@@ -48,6 +48,9 @@ TEST_F(ScoreTest, PathsAndChunksAgreeOnABf16Cache) {
   }
 }
 
+// Where a value lies close to the border of two codes, rounding differences between backends flip
+// the code: so a fast backend may differ from the scalar one by a fraction of what quantization
+// itself changes.
 TEST_F(ScoreTest, ScalarAndFastBackendsAgree) {
   options_.isa = "scalar";
   Start();
@@ -58,7 +61,9 @@ TEST_F(ScoreTest, ScalarAndFastBackendsAgree) {
   options_.isa = "auto";
   Start();
   for (int i = 0; i < 3; ++i) {
-    EXPECT_LT(MaxDifference(Score(300, configs[i]), scalar[i]), 0.06) << configs[i];
+    const double quantization = MaxDifference(scalar[i], scalar[0]);
+    EXPECT_LT(MaxDifference(Score(300, configs[i]), scalar[i]), 0.05 + 0.3 * quantization)
+        << configs[i] << " differs from bf16 by " << quantization;
   }
 }
 
