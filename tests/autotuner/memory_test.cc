@@ -35,7 +35,7 @@ TEST(CostOfTest, Int4) {
 
 TEST(CostOfTest, RecentWindowsKeepWholeBlocks) {
   for (const auto& [recent, blocks] :
-       std::vector<std::pair<int, int>>{{1, 2}, {64, 2}, {65, 3}, {128, 3}}) {
+       std::vector<std::pair<int, int>>{{1, 1}, {2, 2}, {65, 2}, {66, 3}, {128, 3}}) {
     const auto config = KvConfig::Parse("k=int4-channel v=int4-token sink=0 chunk=256 recent=" +
                                         std::to_string(recent));
     ASSERT_TRUE(config.ok());
