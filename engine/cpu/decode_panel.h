@@ -15,8 +15,8 @@ void DecodePanelRow(const PanelView& panel, int row, float* out);
 void DecodePanelScalar(const PanelView& panel, float* out);
 void DecodePanelAvx512(const PanelView& panel, float* out);
 
-// Rounded to bf16 in the order of an AMX B operand, which is that of bf16 panels:
-// out [padded_cols / 2, 16, 2].
-void DecodePanelAmx(const PanelView& panel, uint16_t* out);
+// Units [first_unit, first_unit + units) rounded to bf16 in the order of an AMX B operand, which is
+// that of bf16 panels: out [units, 16, 16, 2].
+void DecodePanelAmx(const PanelView& panel, int first_unit, int units, uint16_t* out);
 
 }  // namespace kvpareto::cpu

@@ -11,14 +11,13 @@ namespace {
 }
 
 template <PackedFormat F>
-void Decode(const PanelView& panel, uint16_t* out) {
+void Decode(const PanelView& panel, int first_unit, int units, uint16_t* out) {
   constexpr int kOffset = F.offset();
   constexpr bool kMinimum = F.has_minimum();
-  const int units = panel.layout->padded_cols / kUnitCols;
   const __m512i byte = _mm512_set1_epi32(255);
   const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
                                          8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  for (int unit = 0; unit < units; ++unit) {
+  for (int unit = first_unit; unit < first_unit + units; ++unit) {
     const UnitCodes codes = LoadCodes<F>(panel, unit);
     const UnitScales scales = LoadScales<F>(panel, unit);
     // scale * code - scale * offset is exact, so it may be one fused operation.
@@ -44,15 +43,16 @@ void Decode(const PanelView& panel, uint16_t* out) {
 }
 
 template <>
-void Decode<kPackedBf16>(const PanelView& panel, uint16_t* out) {
-  const size_t bytes = sizeof(uint16_t) * kPanelRows * panel.layout->padded_cols;
-  __builtin_memcpy(out, panel.data, bytes);
+void Decode<kPackedBf16>(const PanelView& panel, int first_unit, int units, uint16_t* out) {
+  constexpr size_t kUnitBytes = sizeof(uint16_t) * kPanelRows * kUnitCols;
+  __builtin_memcpy(out, panel.data + kUnitBytes * first_unit, kUnitBytes * units);
 }
 
 }  // namespace
 
-void DecodePanelAmx(const PanelView& panel, uint16_t* out) {
-  VisitFormat(panel.layout->format, [&]<PackedFormat F>() { Decode<F>(panel, out); });
+void DecodePanelAmx(const PanelView& panel, int first_unit, int units, uint16_t* out) {
+  VisitFormat(panel.layout->format,
+              [&]<PackedFormat F>() { Decode<F>(panel, first_unit, units, out); });
 }
 
 }  // namespace kvpareto::cpu

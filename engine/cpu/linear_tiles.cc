@@ -1,7 +1,7 @@
 #include "engine/cpu/linear_tiles.h"
 
 #include <algorithm>
-#include <vector>
+#include <span>
 
 #include "engine/cpu/attention_buffer.h"
 #include "engine/cpu/decode_panel.h"
@@ -12,9 +12,11 @@ namespace {
 
 // Activations rounded to bf16 at a time. More rows read the weights again, at 1/500 of the work.
 constexpr size_t kInputBytes = 8 << 20;
-// Decoded weights per thread: half of a core's L2, the rest is for activations.
-constexpr size_t kDecodedBytes = 1 << 20;
-constexpr int kMaxPanels = 32;
+// Decoded weights per thread: half of a core's L2, the rest is for activations. Wide matrices are
+// cut along the columns, so that many panels fit and the activations are read from L3 seldom.
+constexpr int kMaxPanels = 16;
+constexpr int kMaxTiles = 64;
+constexpr size_t kDecodedElements = size_t{kMaxPanels} * kMaxTiles * kTileElements;
 
 int TilesOf(int cols) { return (cols + kTileCols - 1) / kTileCols; }
 
@@ -23,11 +25,9 @@ class TileRows : public RowKernel {
   explicit TileRows(ThreadPool* pool) : pool_(*pool) {}
 
   void Reserve(int cols) override {
-    const size_t panel_bytes = TilesOf(cols) * kTileElements * sizeof(uint16_t);
-    // At least a pair of panels and a pair of tile rows.
-    thread_bytes_ = std::max({thread_bytes_, kDecodedBytes, 2 * panel_bytes});
-    decoded_.Reserve(thread_bytes_ * pool_.threads());
-    input_.Reserve(std::max(kInputBytes, 2 * panel_bytes));
+    const size_t tile_row_bytes = TilesOf(cols) * kTileElements * sizeof(uint16_t);
+    decoded_.Reserve(kDecodedElements * sizeof(uint16_t) * pool_.threads());
+    input_.Reserve(std::max(kInputBytes, 2 * tile_row_bytes));
   }
 
   void Run(const LinearRows& rows) override {
@@ -48,7 +48,8 @@ class TileRows : public RowKernel {
   void RunBlock(const LinearRows& rows) {
     PackInput(rows);
     const int panels = static_cast<int>(rows.weight->panels().size());
-    const int per_item = PanelsPerItem(rows.weight->cols(), panels);
+    // Pairs, and enough items for all threads.
+    const int per_item = std::clamp(panels / (3 * pool_.threads()) / 2 * 2, 2, kMaxPanels);
     pool_.For((panels + per_item - 1) / per_item, [&](int item, int thread) {
       const int first = item * per_item;
       RunPanels(rows, rows.weight->panels().subspan(first, std::min(per_item, panels - first)),
@@ -67,43 +68,50 @@ class TileRows : public RowKernel {
     });
   }
 
-  // Pairs of panels that fit the decoded scratch, but enough items for all threads.
-  int PanelsPerItem(int cols, int panels) const {
-    const size_t panel_bytes = TilesOf(cols) * kTileElements * sizeof(uint16_t);
-    const int fitting = static_cast<int>(thread_bytes_ / panel_bytes);
-    const int balanced = panels / (3 * pool_.threads());
-    return std::max(2, std::min({fitting, balanced, kMaxPanels}) / 2 * 2);
+  void RunPanels(const LinearRows& rows, std::span<const PanelView> panels, int thread) {
+    const int tiles = TilesOf(rows.weight->cols());
+    const int parts = (tiles + kMaxTiles - 1) / kMaxTiles, part_tiles = (tiles + parts - 1) / parts;
+    uint16_t* decoded = decoded_.as<uint16_t>() + thread * kDecodedElements;
+    for (int first = 0; first < tiles; first += part_tiles) {
+      RunPart(rows, panels, {first, std::min(part_tiles, tiles - first)}, decoded);
+    }
   }
 
-  void RunPanels(const LinearRows& rows, std::span<const PanelView> panels, int thread) {
-    const int k_tiles = TilesOf(rows.weight->cols());
-    auto* decoded = reinterpret_cast<uint16_t*>(decoded_.data() + thread * thread_bytes_);
+  // A range of tiles along the columns.
+  struct Part {
+    int first_tile;
+    int tiles;
+  };
+  void RunPart(const LinearRows& rows, std::span<const PanelView> panels, Part part,
+               uint16_t* decoded) {
     TilePanel tile_panels[kMaxPanels];
+    const size_t first_element = static_cast<size_t>(part.first_tile) * kTileElements;
+    const float* bias = part.first_tile == 0 ? rows.bias : nullptr;
     for (size_t p = 0; p < panels.size(); ++p) {
       const PanelView& panel = panels[p];
-      const uint16_t* weights = reinterpret_cast<const uint16_t*>(panel.data);
+      const uint16_t* weights = reinterpret_cast<const uint16_t*>(panel.data) + first_element;
       if (!panel.layout->format.is_bf16()) {
-        DecodePanelAmx(panel, decoded);
+        DecodePanelAmx(panel, part.first_tile, part.tiles, decoded);
         weights = decoded;
-        decoded += static_cast<size_t>(k_tiles) * kTileElements;
+        decoded += static_cast<size_t>(part.tiles) * kTileElements;
       }
       tile_panels[p] = {.weights = weights,
                         .y = rows.y + panel.first_row,
-                        .bias = rows.bias == nullptr ? nullptr : rows.bias + panel.first_row,
+                        .bias = bias == nullptr ? nullptr : bias + panel.first_row,
                         .cols = panel.rows};
     }
-    MultiplyTilesAmx({.x = input_.as<uint16_t>(),
+    MultiplyTilesAmx({.x = input_.as<uint16_t>() + first_element,
+                      .x_stride = static_cast<size_t>(TilesOf(rows.weight->cols())) * kTileElements,
                       .rows = rows.rows,
-                      .k_tiles = k_tiles,
+                      .k_tiles = part.tiles,
                       .y_stride = rows.weight->rows(),
-                      .accumulate = rows.accumulate,
+                      .accumulate = rows.accumulate || part.first_tile > 0,
                       .panels = tile_panels,
                       .num_panels = static_cast<int>(panels.size())});
   }
 
   ThreadPool& pool_;
-  size_t thread_bytes_ = 0;
-  AlignedBuffer decoded_;  // [threads, thread_bytes_]
+  AlignedBuffer decoded_;  // [threads, kDecodedElements] bf16
   AlignedBuffer input_;    // [tile rows, k_tiles, 16, 32] bf16
 };
 

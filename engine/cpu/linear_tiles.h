@@ -16,14 +16,15 @@ void PackTileRowAmx(const float* x, int rows, int cols, uint16_t* tiles);
 
 // One panel's share of the output.
 struct TilePanel {
-  const uint16_t* weights = nullptr;  // [k_tiles, 16, 16, 2]
+  const uint16_t* weights = nullptr;  // [k_tiles, 16, 16, 2], of the task's part of the columns
   float* y = nullptr;                 // row 0 of the output, at the panel's first column
   const float* bias = nullptr;        // at the panel's first column, or null
   int cols = 0;                       // 1..16 that exist
 };
 
 struct TileTask {
-  const uint16_t* x = nullptr;  // [(rows + 15) / 16, k_tiles, 16, 32]
+  const uint16_t* x = nullptr;  // [(rows + 15) / 16] tile rows: [k_tiles, 16, 32]
+  size_t x_stride = 0;          // elements from one tile row to the next
   int rows = 0;
   int k_tiles = 0;
   int y_stride = 0;

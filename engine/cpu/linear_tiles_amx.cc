@@ -124,9 +124,8 @@ void MultiplyBlock(const Block& block) {
   if constexpr (kPanels == 2) Begin<1>(block, 0, 1);
   if constexpr (kRowTiles == 2) Begin<2>(block, 1, 0);
   if constexpr (kRowTiles == 2 && kPanels == 2) Begin<3>(block, 1, 1);
-  const size_t tile_row = static_cast<size_t>(task.k_tiles) * kTileElements;
-  const uint16_t* x0 = task.x + block.first_row / kTileRows * tile_row;
-  const uint16_t* x1 = x0 + (kRowTiles == 2 ? tile_row : 0);
+  const uint16_t* x0 = task.x + block.first_row / kTileRows * task.x_stride;
+  const uint16_t* x1 = x0 + (kRowTiles == 2 ? task.x_stride : 0);
   const uint16_t* w0 = block.panel[0].weights;
   const uint16_t* w1 = block.panel[kPanels - 1].weights;
   for (int k = 0; k < task.k_tiles; ++k) {
