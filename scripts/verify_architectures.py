@@ -5,7 +5,7 @@ architecture that transformers itself initialises and saves.
 usage: verify_architectures.py --binary build/release/tests/oracle/engine_logits [--isa avx512]
 
 Needs torch and transformers (pip); the test suite's oracle (tests/oracle) needs neither and covers the same
-architectures. The engine's bf16 cache is the only difference in precision: the error allowed is ten times what the
+architectures. The engine's bf16 cache is the only difference in precision: the error allowed is half as much again as what the
 oracle says that rounding K and V to bf16 changes. Exit code 1 on a failure.
 """
 import argparse
@@ -91,7 +91,7 @@ def main():
             rounding = np.abs(oracle.forward(tokens, KvConfig.parse(BF16)) - oracle.forward(tokens)).max()
             for decode_from in (-1, 200):
                 logits = engine_logits(args.binary, folder, tokens, BF16, decode_from, args.isa)
-                error, allowed = np.abs(logits - expected).max(), 10 * rounding
+                error, allowed = np.abs(logits - expected).max(), 1.5 * rounding
                 agreement = (logits.argmax(1) == expected.argmax(1)).mean()
                 verdict = "ok" if error <= allowed else "FAILED"
                 failures += verdict != "ok"
