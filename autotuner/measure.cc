@@ -1,6 +1,7 @@
 #include "autotuner/measure.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <set>
@@ -67,6 +68,27 @@ std::vector<ParetoRow> Frontier(const std::vector<ParetoRow>& rows, const ModelC
   return kept;
 }
 
+// To `digits` significant decimal digits: no measured number here is better than that.
+double Rounded(double value, int digits) {
+  if (value == 0.0) return 0.0;
+  const double unit = std::pow(10.0, std::floor(std::log10(std::abs(value))) + 1 - digits);
+  // A division by a whole number at the end gives the double that prints short.
+  return unit < 1.0 ? std::round(value / unit) / std::round(1.0 / unit)
+                    : std::round(value / unit) * unit;
+}
+
+void RoundNumbers(ParetoRow& row) {
+  for (AccuracyBucket& bucket : row.accuracy) {
+    bucket.accuracy = Rounded(bucket.accuracy, 4);
+    bucket.accuracy_low = std::floor(bucket.accuracy_low * 1e4) / 1e4;  // a bound stays one
+    bucket.kl_mean = Rounded(bucket.kl_mean, 3);
+    bucket.kl_p99 = Rounded(bucket.kl_p99, 3);
+    bucket.perplexity_ratio = Rounded(bucket.perplexity_ratio, 5);
+  }
+  row.speed.prefill_tokens_per_second = Rounded(row.speed.prefill_tokens_per_second, 3);
+  row.speed.decode_tokens_per_second = Rounded(row.speed.decode_tokens_per_second, 3);
+}
+
 }  // namespace
 
 absl::Status MeasureOptions::Validate() const {
@@ -119,6 +141,7 @@ absl::StatusOr<ParetoTable> Measure(const MeasureOptions& options) {
   const std::span<const int32_t> prompt(windows.front());
   KVP_RETURN_IF_ERROR(
       MeasureSpeeds(*engine, prompt.first(options.speed.context_tokens), options.speed, rows));
+  for (ParetoRow& row : rows) RoundNumbers(row);
 
   ParetoTable table;
   table.model_name = model.config.name;

@@ -16,9 +16,9 @@ ABSL_FLAG(std::vector<std::string>, chunks, (std::vector<std::string>{"128", "25
           "prefill chunks of the built-in list, in tokens");
 ABSL_FLAG(std::vector<std::string>, contexts, (std::vector<std::string>{"1024", "2048", "4096"}),
           "upper ends of the accuracy buckets, in tokens, ascending");
-ABSL_FLAG(int, windows, 2, "windows of text, each as long as the largest context");
-ABSL_FLAG(int, decode_tokens, 0,
-          "0: count accuracy in prefill chunks; N: in the last N tokens of each context, decoded");
+ABSL_FLAG(int, windows, 4, "windows of text, each as long as the largest context");
+ABSL_FLAG(int, decode_tokens, 256,
+          "N: count accuracy in the last N tokens of each context, decoded; 0: in prefill chunks");
 ABSL_FLAG(int64_t, speed_context, 0,
           "depth at which speed is measured; 0: 2048 or the largest context, if that is less");
 ABSL_FLAG(int, speed_repeats, 3, "speed is the median of so many runs");
