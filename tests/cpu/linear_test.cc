@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "tests/cpu/random_weight.h"
@@ -26,24 +27,31 @@ Activations View(std::vector<float>& values, int rows) {
           static_cast<int>(values.size()) / rows};
 }
 
-// y and, per element, the sum of |x| |w| (the scale of rounding errors) in double precision.
+// y = x w^T in double precision, with what scales its rounding errors.
 struct Reference {
   std::vector<double> y;
-  std::vector<double> magnitude;
+  std::vector<double> magnitude;     // sum of |x w|
+  std::vector<double> root_squares;  // root of the sum of (x w)^2
+  std::vector<double> step_error;    // largest |x| of the row times the root of the sum of w^2
 };
 Reference Multiply(const std::vector<float>& x, const std::vector<float>& w, int rows, int cols) {
   const int outputs = static_cast<int>(w.size()) / cols;
   Reference result;
   for (int m = 0; m < rows; ++m) {
     for (int n = 0; n < outputs; ++n) {
-      double sum = 0.0, magnitude = 0.0;
+      double sum = 0.0, magnitude = 0.0, squares = 0.0, weight_squares = 0.0, largest = 0.0;
       for (int c = 0; c < cols; ++c) {
-        const double product = double{x[m * cols + c]} * double{w[n * cols + c]};
-        sum += product;
-        magnitude += std::abs(product);
+        const double xc = x[m * cols + c], wc = w[n * cols + c];
+        sum += xc * wc;
+        magnitude += std::abs(xc * wc);
+        squares += xc * wc * xc * wc;
+        weight_squares += wc * wc;
+        largest = std::max(largest, std::abs(xc));
       }
       result.y.push_back(sum);
       result.magnitude.push_back(magnitude);
+      result.root_squares.push_back(std::sqrt(squares));
+      result.step_error.push_back(largest * std::sqrt(weight_squares));
     }
   }
   return result;
@@ -55,14 +63,20 @@ RowSplit SplitOf(Kind kind, int rows) {
   return kind == Kind::kDecode ? RowSplit{rows, 0} : RowSplit{0, rows};
 }
 
-// The bound on |error| / magnitude. bf16 prefill rounds both factors (2^-9 each, weights of few
-// bits less); decode rounds activations to 1/65024 of their group's largest, which for normal data
-// of 32 columns is within 4 of their mean magnitude; f32 accumulates in at most `cols` roundings,
-// in practice their square root.
-double Tolerance(Isa isa, Kind kind, int cols) {
-  const double accumulation = 4.0 * std::sqrt(cols) * 0x1p-24;
-  if (kind == Kind::kPrefill && isa == Isa::kAmx) return 0x1p-8 + accumulation;
-  if (kind == Kind::kDecode && isa != Isa::kScalar) return 4.0 / 65024.0 + accumulation;
+// The bound on |error| of element i: six standard deviations of independent roundings, a uniform
+// one within +-h having h / sqrt(3). bf16 prefill rounds both factors by up to 2^-8 of each; decode
+// from codes rounds activations by up to half of 1/32512 of their group's largest; floats
+// accumulate in `cols` roundings, which grow as their root.
+double Tolerance(const Reference& reference, size_t i, int cols, Isa isa, Kind kind,
+                 TensorType type) {
+  const double accumulation = 4.0 * std::sqrt(cols) * 0x1p-24 * reference.magnitude[i];
+  const double six_sigma = 6.0 / std::sqrt(3.0);
+  if (kind == Kind::kPrefill && isa == Isa::kAmx) {
+    return accumulation + six_sigma * std::sqrt(2.0) * 0x1p-8 * reference.root_squares[i];
+  }
+  if (kind == Kind::kDecode && isa != Isa::kScalar && !IsFloat(type)) {
+    return accumulation + six_sigma * 0.5 / 32512.0 * reference.step_error[i];
+  }
   return accumulation;
 }
 
@@ -107,9 +121,8 @@ TEST_P(LinearTest, EqualsDoublePrecision) {
         for (const Kind kind : {Kind::kDecode, Kind::kPrefill}) {
           std::vector<float> y(static_cast<size_t>(rows) * outputs, NAN);
           Run(*weight, x, y, SplitOf(kind, rows));
-          const double tolerance = Tolerance(isa(), kind, cols);
           for (size_t i = 0; i < y.size(); ++i) {
-            ASSERT_NEAR(y[i], expected.y[i], tolerance * expected.magnitude[i])
+            ASSERT_NEAR(y[i], expected.y[i], Tolerance(expected, i, cols, isa(), kind, type()))
                 << "cols " << cols << ", outputs " << outputs << ", rows " << rows << ", element "
                 << i << ", kind " << static_cast<int>(kind);
           }
@@ -169,8 +182,9 @@ TEST_P(LinearTest, AddsBiasAndOldOutput) {
         for (size_t i = 0; i < y.size(); ++i) {
           const double added = (accumulate ? double{old[i]} : 0.0) +
                                (with_bias ? double{(*bias)->vector()[i % outputs]} : 0.0);
-          const double magnitude = expected.magnitude[i] + std::abs(added);
-          ASSERT_NEAR(y[i], expected.y[i] + added, Tolerance(isa(), kind, cols) * magnitude)
+          const double tolerance = Tolerance(expected, i, cols, isa(), kind, type()) +
+                                   8 * 0x1p-24 * (std::abs(added) + expected.magnitude[i]);
+          ASSERT_NEAR(y[i], expected.y[i] + added, tolerance)
               << "bias " << with_bias << ", accumulate " << accumulate << ", element " << i;
         }
       }
@@ -210,33 +224,45 @@ TEST(Linear, StackedTypesComputeAtOnce) {
     kernel.Run({.x = View(x, rows), .weight = weight->get(), .y = View(y, rows), .split = {5, 16}});
     for (size_t i = 0; i < y.size(); ++i) {
       const Kind kind = i / 64 < 5 ? Kind::kDecode : Kind::kPrefill;
-      ASSERT_NEAR(y[i], expected.y[i], Tolerance(isa, kind, cols) * expected.magnitude[i])
+      const TensorType type = i % 64 < 31 ? TensorType::kQ8_0 : TensorType::kBf16;
+      ASSERT_NEAR(y[i], expected.y[i], Tolerance(expected, i, cols, isa, kind, type))
           << IsaName(isa) << " element " << i;
     }
   }
 }
 
-// Widths whose bf16 activations exceed the input scratch are computed in blocks of rows.
+// More rows than the input scratch holds and more columns than the decoded scratch: computed in
+// blocks, each column's part accumulating on the one before.
 TEST(Linear, ManyRowsOfAWideMatrix) {
   ThreadPool pool(2);
-  const int cols = 4864, rows = 900;
-  const RandomTensor tensor = MakeRandomTensor(TensorType::kQ6_K, 16, cols, 41);
+  const int cols = 4864, rows = 950, outputs = 16, decode_rows = 100;
+  const RandomTensor tensor = MakeRandomTensor(TensorType::kQ6_K, outputs, cols, 41);
+  RandomTensor bias_tensor = MakeRandomTensor(TensorType::kF32, 1, outputs, 42);
+  bias_tensor.view.shape = {outputs};
   auto weight = PackedWeight::Load({&tensor.view, 1}, pool);
-  ASSERT_TRUE(weight.ok());
-  std::vector<float> x = RandomFloats(static_cast<size_t>(rows) * cols, 42);
+  auto bias = PackedWeight::Load({&bias_tensor.view, 1}, pool);
+  ASSERT_TRUE(weight.ok() && bias.ok());
+  std::vector<float> x = RandomFloats(static_cast<size_t>(rows) * cols, 43);
+  const std::vector<float> old = RandomFloats(static_cast<size_t>(rows) * outputs, 44);
   const Reference expected = Multiply(x, tensor.Decode(), rows, cols);
   for (const Isa isa : AvailableIsas()) {
     LinearKernel kernel(isa, &pool);
     kernel.Reserve(cols);
     const size_t scratch_bytes = kernel.scratch_bytes();
-    std::vector<float> y(static_cast<size_t>(rows) * 16);
-    kernel.Run(
-        {.x = View(x, rows), .weight = weight->get(), .y = View(y, rows), .split = {100, 800}});
+    std::vector<float> y = old;
+    kernel.Run({.x = View(x, rows),
+                .weight = weight->get(),
+                .bias = bias->get(),
+                .y = View(y, rows),
+                .split = {decode_rows, rows - decode_rows},
+                .accumulate = true});
     EXPECT_EQ(kernel.scratch_bytes(), scratch_bytes) << "Run must not grow scratch";
     for (size_t i = 0; i < y.size(); ++i) {
-      const Kind kind = i / 16 < 100 ? Kind::kDecode : Kind::kPrefill;
-      ASSERT_NEAR(y[i], expected.y[i], Tolerance(isa, kind, cols) * expected.magnitude[i])
-          << IsaName(isa) << " element " << i;
+      const Kind kind = i / outputs < decode_rows ? Kind::kDecode : Kind::kPrefill;
+      const double added = double{old[i]} + (*bias)->vector()[i % outputs];
+      const double tolerance = Tolerance(expected, i, cols, isa, kind, TensorType::kQ6_K) +
+                               8 * 0x1p-24 * (std::abs(added) + expected.magnitude[i]);
+      ASSERT_NEAR(y[i], expected.y[i] + added, tolerance) << IsaName(isa) << " element " << i;
     }
   }
 }
