@@ -15,12 +15,12 @@ constexpr AttentionKernels kAvx512Attention = {PrefillRowsAvx512, PrefillAttenti
 
 size_t ScratchAmx(int group, int head_dim) {
   const size_t prefill = PrefillScratchBytesAmx(group, head_dim);
-  const size_t decode = DecodeScratchBytesAvx512(group, head_dim);
+  const size_t decode = DecodeScratchBytesAmx(group, head_dim);
   return prefill > decode ? prefill : decode;
 }
 
-constexpr AttentionKernels kAmxAttention = {PrefillRowsAmx, PrefillAttentionAmx,
-                                            DecodeAttentionAvx512, ScratchAmx};
+constexpr AttentionKernels kAmxAttention = {PrefillRowsAmx, PrefillAttentionAmx, DecodeAttentionAmx,
+                                            ScratchAmx};
 
 }  // namespace
 

@@ -19,8 +19,6 @@ constexpr int kRoundTokens = kRoundPieces * kv::kBlockTokens;
 constexpr int kScoreStride = kRoundTokens + 16;
 constexpr int kTileTokenSteps = kv::kBlockTokens / kTileDepth;
 
-constexpr int DepthSteps(int head_dim) { return (head_dim + kTileDepth - 1) / kTileDepth; }
-
 // K and V of one piece as B operands of kBlockTokens tokens.
 struct TileView {
   const std::byte* keys;    // [head_dim / 2, kBlockTokens] pairs
@@ -64,14 +62,6 @@ size_t Carve(std::byte* bytes, int group, int head_dim, Scratch& scratch) {
 }
 
 // --- Operands ---
-
-// Depth step s of Q meets channels [DepthStart(s), + kTileDepth) of K. When they don't divide
-// head_dim, the last step overlaps the one before, and Q is zero where channels were seen already:
-// no operand is read beyond a tile's end.
-int DepthStart(int step, int head_dim) {
-  const int start = step * kTileDepth;
-  return start + kTileDepth <= head_dim ? start : head_dim - kTileDepth;
-}
 
 // Query rows as A operands; rows beyond the task's are zero.
 void PackQueries(const AttentionTask& task, const Scratch& scratch, int strips) {

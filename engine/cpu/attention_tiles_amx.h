@@ -20,6 +20,16 @@ inline constexpr int kTileDepth = 32;                         // the reduced ind
 inline constexpr int kTileElements = kTileRows * kTileDepth;  // of A, contiguous
 inline constexpr int kTileRowBytes = 64;
 
+constexpr int DepthSteps(int depth) { return (depth + kTileDepth - 1) / kTileDepth; }
+
+// Depth step s of A meets rows of B from depth DepthStart(s) on. When steps don't divide the depth
+// (at least one step), the last one overlaps the one before, and A is zero where it repeats: no
+// operand is read beyond its end.
+constexpr int DepthStart(int step, int depth) {
+  const int start = step * kTileDepth;
+  return start + kTileDepth <= depth ? start : depth - kTileDepth;
+}
+
 inline void OrderMemory() { asm volatile("" ::: "memory"); }
 
 // The operand of ldtilecfg: eight tiles of 16 rows of 64 bytes.

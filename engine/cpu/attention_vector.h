@@ -10,6 +10,10 @@ namespace kvpareto::cpu {
 void DecodeAttentionAvx512(const AttentionTask& task, std::byte* scratch);
 size_t DecodeScratchBytesAvx512(int group, int head_dim);
 
+// Isa::kAmx, to the accuracy of f32. head_dim >= 32.
+void DecodeAttentionAmx(const AttentionTask& task, std::byte* scratch);
+size_t DecodeScratchBytesAmx(int group, int head_dim);
+
 // Isa::kAvx512, in f32.
 void PrefillAttentionAvx512(const AttentionTask& task, std::byte* scratch);
 int PrefillRowsAvx512(int group, int head_dim);
