@@ -12,6 +12,12 @@ namespace {
 
 constexpr int kParts = 3;
 constexpr int kHeadsPerTile = kTileRows / kParts;
+// Bytes cost as much to turn into bf16 as three heads' products on them.
+template <int kBits>
+constexpr bool OnVectors(int heads) {
+  return kBits == 32 || (kBits == 8 && heads <= 3);
+}
+
 constexpr int kMaxSteps = kMaxHeadDim / kTileDepth;
 constexpr int kColumnTiles = 4;  // of sums: 64 tokens or channels at a time
 constexpr int kColumns = kColumnTiles * kTileColumns;
@@ -114,9 +120,8 @@ struct TileProducts {
 
   template <int kBits>
   void Dot(const DotArgs& args, int heads) {
-    if constexpr (kBits == 32) {
-      DotHeads<32>(args, heads);
-    } else {
+    if (OnVectors<kBits>(heads)) return DotHeads<kBits>(args, heads);
+    if constexpr (kBits < 32) {
       const std::byte* keys = args.keys;
       size_t row_bytes = args.row_bytes;
       if constexpr (kBits < 16) {
@@ -146,9 +151,8 @@ struct TileProducts {
 
   template <int kBits>
   void Weigh(const WeighArgs& args, int heads, int channels) {
-    if constexpr (kBits == 32) {
-      WeighChannels<32>(args, heads, channels);
-    } else {
+    if (OnVectors<kBits>(heads)) return WeighChannels<kBits>(args, heads, channels);
+    if constexpr (kBits < 32) {
       // Rows of the last tile must all be there; an open block's remainder goes on vectors.
       const int whole = args.rows / kTileRows * kTileRows;
       if (whole > 0) {

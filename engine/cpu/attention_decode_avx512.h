@@ -75,6 +75,20 @@ void AddScalar(float x, int n, float* to) {
   }
 }
 
+// Asks for a tile while the one before it is computed on: tiles of one head lie too far apart for
+// the hardware to foresee the next.
+void PrefetchKeys(const AttentionTask& task, const TilePiece& piece) {
+  const std::byte* const tile = piece.k_tile(task.kv_head);
+  if (piece.layout->tile_tokens > kv::kBlockTokens) return;  // a window's rows are far apart too
+  for (size_t i = 0; i < piece.layout->k_tile_bytes; i += 64) _mm_prefetch(tile + i, _MM_HINT_T0);
+}
+
+void PrefetchValues(const AttentionTask& task, const TilePiece& piece) {
+  const std::byte* const tile = piece.v_tile(task.kv_head);
+  if (piece.layout->tile_tokens > kv::kBlockTokens) return;
+  for (size_t i = 0; i < piece.layout->v_tile_bytes; i += 64) _mm_prefetch(tile + i, _MM_HINT_T0);
+}
+
 // --- Scores ---
 
 // Raw scores of bf16 keys, in place. A window lower than a tile is widened first: the kernel loads
@@ -332,6 +346,11 @@ void DecodeAttention(const AttentionTask& task, std::byte* bytes) {
       const TilePiece& piece = task.pieces[first + i];
       const Slots slots = VisibleSlots(task, piece, task.first_position);
       float* const scores = scratch.scores + i * kv::kBlockTokens;
+      if (i + 1 < pieces) {
+        PrefetchKeys(task, task.pieces[first + i + 1]);
+      } else {
+        PrefetchValues(task, task.pieces[first]);
+      }
       ScorePiece(task, piece, scratch, scores);
       for (int h = 0; h < task.group; ++h) MaskScores(slots, scores + h * kScoreStride);
     }
@@ -341,6 +360,7 @@ void DecodeAttention(const AttentionTask& task, std::byte* bytes) {
     }
     for (int i = 0; i < pieces; ++i) {
       const TilePiece& piece = task.pieces[first + i];
+      if (i + 1 < pieces) PrefetchValues(task, task.pieces[first + i + 1]);
       WeighPiece(task, piece, VisibleSlots(task, piece, task.first_position), scratch,
                  scratch.scores + i * kv::kBlockTokens);
     }
