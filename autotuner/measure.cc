@@ -41,16 +41,6 @@ std::vector<NamedConfig> UsableConfigs(const MeasureOptions& options, const Mode
   return configs;
 }
 
-absl::Status MeasureSpeeds(Engine& engine, std::span<const int32_t> prompt,
-                           const SpeedOptions& options, std::vector<ParetoRow>& rows) {
-  Progress progress("speed measurements", static_cast<int64_t>(rows.size()));
-  for (ParetoRow& row : rows) {
-    KVP_ASSIGN_OR_RETURN(row.speed, MeasureSpeed(engine, prompt, row.config, options));
-    progress.Advance(1, row.name);
-  }
-  return absl::OkStatus();
-}
-
 // The rows that nothing dominates; the fastest bf16 row if none of them is bf16.
 std::vector<ParetoRow> Frontier(const std::vector<ParetoRow>& rows, const ModelConfig& model,
                                 int64_t context_tokens) {
@@ -89,6 +79,36 @@ void RoundNumbers(ParetoRow& row) {
   row.speed.decode_tokens_per_second = Rounded(row.speed.decode_tokens_per_second, 3);
 }
 
+absl::StatusOr<std::vector<ParetoRow>> MeasureRows(Engine& engine,
+                                                   const std::vector<std::vector<int32_t>>& windows,
+                                                   const std::vector<NamedConfig>& configs,
+                                                   const MeasureOptions& options) {
+  Progress accuracy_progress("tokens for accuracy",
+                             AccuracyWork(configs, options.windows, options.accuracy));
+  KVP_ASSIGN_OR_RETURN(const auto accuracy, MeasureAccuracy(engine, windows, configs,
+                                                            options.accuracy, accuracy_progress));
+  Progress speed_progress("runs for speed", SpeedWork(configs, options.speed));
+  const std::span<const int32_t> prompt(windows.front());
+  KVP_ASSIGN_OR_RETURN(const std::vector<SpeedPoint> speeds,
+                       MeasureSpeeds(engine, prompt.first(options.speed.context_tokens), configs,
+                                     options.speed, speed_progress));
+
+  std::vector<ParetoRow> rows;
+  for (size_t i = 0; i < configs.size(); ++i) {
+    const KvConfig& config = configs[i].config;
+    const MemoryCost cost = CostOf(config, engine.model().config);
+    rows.push_back({.name = configs[i].name,
+                    .config = config,
+                    .bytes_per_token = cost.bytes_per_token,
+                    .fixed_bytes = cost.fixed_bytes,
+                    .workspace_bytes = engine.WorkspaceBytes(config.prefill_chunk_tokens),
+                    .accuracy = accuracy[i],
+                    .speed = speeds[i]});
+    RoundNumbers(rows.back());
+  }
+  return rows;
+}
+
 }  // namespace
 
 absl::Status MeasureOptions::Validate() const {
@@ -121,27 +141,8 @@ absl::StatusOr<ParetoTable> Measure(const MeasureOptions& options) {
   KVP_ASSIGN_OR_RETURN(const auto windows,
                        CutWindows(*engine, options.text, options.windows, longest));
 
-  Progress progress("tokens",
-                    std::max<int64_t>(1, AccuracyWork(configs, options.windows, options.accuracy)));
-  KVP_ASSIGN_OR_RETURN(const auto accuracy,
-                       MeasureAccuracy(*engine, windows, configs, options.accuracy, progress));
-
-  std::vector<ParetoRow> rows;
-  for (size_t i = 0; i < configs.size(); ++i) {
-    const KvConfig& config = configs[i].config;
-    const MemoryCost cost = CostOf(config, model.config);
-    rows.push_back({.name = configs[i].name,
-                    .config = config,
-                    .bytes_per_token = cost.bytes_per_token,
-                    .fixed_bytes = cost.fixed_bytes,
-                    .workspace_bytes = engine->WorkspaceBytes(config.prefill_chunk_tokens),
-                    .accuracy = accuracy[i],
-                    .speed = {}});
-  }
-  const std::span<const int32_t> prompt(windows.front());
-  KVP_RETURN_IF_ERROR(
-      MeasureSpeeds(*engine, prompt.first(options.speed.context_tokens), options.speed, rows));
-  for (ParetoRow& row : rows) RoundNumbers(row);
+  KVP_ASSIGN_OR_RETURN(std::vector<ParetoRow> rows,
+                       MeasureRows(*engine, windows, configs, options));
 
   ParetoTable table;
   table.model_name = model.config.name;

@@ -38,19 +38,32 @@ absl::StatusOr<Usage> RunOnce(Engine& engine, std::span<const int32_t> prompt,
 
 }  // namespace
 
-absl::StatusOr<SpeedPoint> MeasureSpeed(Engine& engine, std::span<const int32_t> prompt,
-                                        const KvConfig& config, const SpeedOptions& options) {
-  std::vector<double> prefill_seconds, decode_seconds;
+int64_t SpeedWork(const std::vector<NamedConfig>& configs, const SpeedOptions& options) {
+  return static_cast<int64_t>(configs.size()) * options.repeats;
+}
+
+absl::StatusOr<std::vector<SpeedPoint>> MeasureSpeeds(Engine& engine,
+                                                      std::span<const int32_t> prompt,
+                                                      const std::vector<NamedConfig>& configs,
+                                                      const SpeedOptions& options,
+                                                      Progress& progress) {
+  std::vector<std::vector<double>> prefill(configs.size()), decode(configs.size());  // tokens/s
   for (int i = 0; i < options.repeats; ++i) {
-    KVP_ASSIGN_OR_RETURN(const Usage usage, RunOnce(engine, prompt, config, options.decode_tokens));
-    prefill_seconds.push_back(usage.timings.prefill_seconds);
-    decode_seconds.push_back(usage.timings.decode_seconds);
+    for (size_t c = 0; c < configs.size(); ++c) {
+      KVP_ASSIGN_OR_RETURN(const Usage usage,
+                           RunOnce(engine, prompt, configs[c].config, options.decode_tokens));
+      prefill[c].push_back(static_cast<double>(prompt.size()) / usage.timings.prefill_seconds);
+      decode[c].push_back(options.decode_tokens / usage.timings.decode_seconds);
+      progress.Advance(1, configs[c].name);
+    }
   }
-  return SpeedPoint{.prefill_tokens_per_second = static_cast<double>(prompt.size()) /
-                                                 Quantile(std::move(prefill_seconds), 0.5),
-                    .decode_tokens_per_second = static_cast<double>(options.decode_tokens) /
-                                                Quantile(std::move(decode_seconds), 0.5),
-                    .context_tokens = static_cast<int64_t>(prompt.size())};
+  std::vector<SpeedPoint> points;
+  for (size_t c = 0; c < configs.size(); ++c) {
+    points.push_back({.prefill_tokens_per_second = Quantile(std::move(prefill[c]), 0.5),
+                      .decode_tokens_per_second = Quantile(std::move(decode[c]), 0.5),
+                      .context_tokens = static_cast<int64_t>(prompt.size())});
+  }
+  return points;
 }
 
 }  // namespace kvpareto::tune

@@ -3,7 +3,10 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
+#include "autotuner/config_list.h"
+#include "autotuner/progress.h"
 #include "engine/engine.h"
 
 namespace kvpareto::tune {
@@ -14,9 +17,16 @@ struct SpeedOptions {
   int repeats = 3;  // medians are reported
 };
 
-// Submits `prompt` alone, pinned to `config`, and times it. Errors: of Engine::Prepare and Submit,
-// and the request's own final status.
-absl::StatusOr<SpeedPoint> MeasureSpeed(Engine& engine, std::span<const int32_t> prompt,
-                                        const KvConfig& config, const SpeedOptions& options);
+// Runs of the model: the unit of `progress`.
+int64_t SpeedWork(const std::vector<NamedConfig>& configs, const SpeedOptions& options);
+
+// Submits `prompt` alone, pinned to a config, and times it. The configs take turns, so that a slow
+// moment of the machine hits one run of each rather than all runs of one. Errors: of
+// Engine::Prepare and Submit, and the requests' own final status.
+absl::StatusOr<std::vector<SpeedPoint>> MeasureSpeeds(Engine& engine,
+                                                      std::span<const int32_t> prompt,
+                                                      const std::vector<NamedConfig>& configs,
+                                                      const SpeedOptions& options,
+                                                      Progress& progress);
 
 }  // namespace kvpareto::tune

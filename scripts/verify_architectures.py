@@ -5,8 +5,8 @@ architecture that transformers itself initialises and saves.
 usage: verify_architectures.py --binary build/release/tests/oracle/engine_logits [--isa avx512]
 
 Needs torch and transformers (pip); the test suite's oracle (tests/oracle) needs neither and covers the same
-architectures. The engine's bf16 cache is the only difference in precision: the error allowed is half as much again as what the
-oracle says that rounding K and V to bf16 changes. Exit code 1 on a failure.
+architectures. The engine's bf16 cache is the only difference in precision: the error allowed is half as much again as
+what the oracle says that rounding K and V to bf16 changes. Exit code 1 on a failure.
 """
 import argparse
 import json

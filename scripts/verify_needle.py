@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Hides a sentence in about 4,000 tokens of a novel and asks the model for it, through the server, under several KV
-configs: a model that finds it with the bf16 cache must find it with the quantized ones.
+configs: a model that finds it with the bf16 cache must find it with the quantized ones. A prompt without the sentence
+is asked, too: there the answer must not be right.
 
 usage: verify_needle.py --model MODEL [--bin build/release] [--context 4096] [--configs TEXT ...]
        verify_needle.py --server HOST:PORT [...]     a server that runs already
@@ -85,11 +86,11 @@ class Server:
 
 
 def make_prompt(text, words, depth, place, number):
-    """`words` words of the text with the needle at `depth`, and the question."""
+    """`words` words of the text with the needle at `depth` (None: without it), and the question."""
     haystack = text.split()[:words]
-    position = int(depth * words)
-    needle = f"The secret number of the {place} is {number}."
-    body = " ".join(haystack[:position] + [needle] + haystack[position:])
+    if depth is not None:
+        haystack.insert(int(depth * words), f"The secret number of the {place} is {number}.")
+    body = " ".join(haystack)
     return (f"Read the following text.\n\n{body}\n\nWhat is the secret number of the {place}? "
             f"Answer with the number only.")
 
@@ -117,7 +118,9 @@ def main():
         client = Client(args.bin / "clients/cli/kvpareto", address)
         text = args.text.read_text()
         words = words_for(client, text, args.context)
-        failures = 0
+        control = client.answer(make_prompt(text, words, None, *NEEDLES[0]), args.configs[0])
+        failures = int(NEEDLES[0][1] in control)
+        print(f"{'GUESSED' if failures else 'unknown'} without the sentence: {control!r}", flush=True)
         for config in args.configs:
             for depth, (place, number) in zip(DEPTHS, NEEDLES):
                 prompt = make_prompt(text, words, depth, place, number)
@@ -134,7 +137,7 @@ def main():
     else:
         with Server(args.bin / "server/kvpareto-server", args.model) as address:
             failures = check(address)
-    print(f"{failures} of {len(args.configs) * len(DEPTHS)} missed")
+    print(f"{failures} of {len(args.configs) * len(DEPTHS) + 1} wrong")
     return 1 if failures else 0
 
 
