@@ -49,6 +49,7 @@ absl::StatusOr<ModelEntry> ReadModel(YamlMap* map, const std::string& folder) {
   KVP_RETURN_IF_ERROR(map->Read("name", &model.name));
   KVP_RETURN_IF_ERROR(map->Read("path", &model.engine.model_path));
   KVP_RETURN_IF_ERROR(map->Read("table", &model.engine.table_path));
+  KVP_RETURN_IF_ERROR(map->Read("calibration", &model.engine.calibration_path));
   KVP_RETURN_IF_ERROR(
       map->ReadBytes("kv_capacity", uint64_t{1} << 20, &model.engine.kv_capacity_bytes));
   KVP_RETURN_IF_ERROR(map->ReadInt("threads", 0, kMaxThreads, &model.engine.threads));
@@ -60,6 +61,7 @@ absl::StatusOr<ModelEntry> ReadModel(YamlMap* map, const std::string& folder) {
   if (model.engine.model_path.empty()) return map->Error("path", "is missing");
   model.engine.model_path = Resolve(model.engine.model_path, folder);
   model.engine.table_path = Resolve(model.engine.table_path, folder);
+  model.engine.calibration_path = Resolve(model.engine.calibration_path, folder);
   if (const absl::Status status = model.engine.Validate(); !status.ok()) {
     return map->Error("", std::string(status.message()));
   }

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/base/status.h"
 #include "engine/engine.h"
 #include "server/log.h"
+#include "server/status.h"
 
 namespace kvpareto::server {
 

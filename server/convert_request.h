@@ -9,9 +9,9 @@
 #include <set>
 #include <string>
 
-#include "engine/base/status.h"
 #include "engine/request.h"
 #include "kvpareto/v1/inference.pb.h"
+#include "server/status.h"
 
 namespace kvpareto::server {
 

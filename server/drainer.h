@@ -4,10 +4,10 @@
 #include <chrono>
 #include <functional>
 
-#include "engine/base/status.h"
 #include "server/health.h"
 #include "server/models.h"
 #include "server/request_counter.h"
+#include "server/status.h"
 #include "server/worker_pool.h"
 
 namespace kvpareto::server {

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <string>
 
-#include "engine/base/status.h"
 #include "engine/stats.h"
 #include "kvpareto/v1/memory.pb.h"
 #include "server/models.h"
+#include "server/status.h"
 
 namespace kvpareto::server {
 

@@ -11,8 +11,8 @@
 #include <set>
 #include <string>
 
-#include "engine/base/status.h"
 #include "server/models.h"
+#include "server/status.h"
 
 namespace kvpareto::server {
 

@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
-#include "engine/base/status.h"
 #include "engine/engine.h"
 #include "server/config.h"
+#include "server/status.h"
 
 namespace kvpareto::server {
 

@@ -5,7 +5,7 @@
 #include <google/protobuf/message.h>
 #include <grpcpp/support/byte_buffer.h>
 
-#include "engine/base/status.h"
+#include "server/status.h"
 
 namespace kvpareto::server {
 

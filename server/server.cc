@@ -8,6 +8,7 @@
 #include <exception>
 #include <utility>
 
+#include "grpc/health/v1/health.pb.h"
 #include "server/log.h"
 
 namespace kvpareto::server {
@@ -66,6 +67,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config
 absl::Status Server::Listen(const ServerConfig& config) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  // Makes the linker keep the description of the health service, which only reflection uses.
+  grpc::health::v1::HealthCheckRequest::descriptor();
   grpc::ServerBuilder builder;
   ApplyLimits(config.limits, &builder);
   builder.AddListeningPort(config.grpc_address, grpc::InsecureServerCredentials(), &grpc_port_);

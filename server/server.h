@@ -9,7 +9,6 @@
 #include <set>
 #include <string>
 
-#include "engine/base/status.h"
 #include "server/admin_service.h"
 #include "server/config.h"
 #include "server/drainer.h"
@@ -20,6 +19,7 @@
 #include "server/model_service.h"
 #include "server/models.h"
 #include "server/request_counter.h"
+#include "server/status.h"
 #include "server/worker_pool.h"
 
 namespace kvpareto::server {

@@ -8,8 +8,8 @@
 #include <chrono>
 #include <optional>
 
-#include "engine/base/status.h"
 #include "google/rpc/status.pb.h"
+#include "server/status.h"
 
 namespace kvpareto::server {
 

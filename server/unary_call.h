@@ -6,25 +6,32 @@
 
 #include <utility>
 
-#include "engine/base/status.h"
 #include "server/raw_message.h"
+#include "server/status.h"
 #include "server/status_convert.h"
 #include "server/worker_pool.h"
 
 namespace kvpareto::server {
 
-// Calls `method(const Request&, Response*) -> absl::Status` at once, on gRPC's thread.
+// Finishes `reactor` with what `method(const Request&, Response*) -> absl::Status` gives.
 template <typename Request, typename Response, typename Method>
-grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
-                                      const grpc::ByteBuffer* in, grpc::ByteBuffer* out,
-                                      const Method& method) {
+void FinishUnary(grpc::ServerUnaryReactor* reactor, grpc::CallbackServerContext* context,
+                 const grpc::ByteBuffer* in, grpc::ByteBuffer* out, const Method& method) {
   Request request;
   Response response;
   absl::Status status = ParseRaw(*in, &request);
   if (status.ok()) status = method(request, &response);
   if (status.ok()) *out = SerializeRaw(response);
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(ToGrpcStatus(status, context));
+}
+
+// Answers at once, on gRPC's thread.
+template <typename Request, typename Response, typename Method>
+grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
+                                      const grpc::ByteBuffer* in, grpc::ByteBuffer* out,
+                                      const Method& method) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();  // once: it constructs it
+  FinishUnary<Request, Response>(reactor, context, in, out, method);
   return reactor;
 }
 
@@ -41,7 +48,7 @@ grpc::ServerUnaryReactor* AnswerUnaryOn(WorkerPool* pool, grpc::CallbackServerCo
                                         Method method) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const bool accepted = pool->TryRun([=, method = std::move(method)] {
-    AnswerUnary<Request, Response>(context, in, out, method);
+    FinishUnary<Request, Response>(reactor, context, in, out, method);
   });
   if (!accepted) reactor->Finish(ToGrpcStatus(TooManyPreparing(), context));
   return reactor;

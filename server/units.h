@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "engine/base/status.h"
+#include "server/status.h"
 
 namespace kvpareto::server {
 

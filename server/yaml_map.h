@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/base/status.h"
+#include "server/status.h"
 
 namespace kvpareto::server {
 
