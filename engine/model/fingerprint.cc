@@ -53,7 +53,7 @@ void AddTensor(const TensorView& tensor, Hash& hash) {
   for (int64_t dim : tensor.shape) hash.Value(dim);
   const size_t size = std::min(kSampleBytes, tensor.data.size());
   for (size_t i = 0; i < kSamples; ++i) {
-    hash.Bytes(tensor.data.subspan((tensor.data.size() - size) / (kSamples - 1) * i, size));
+    hash.Bytes(tensor.data.subspan((tensor.data.size() - size) * i / (kSamples - 1), size));
   }
 }
 

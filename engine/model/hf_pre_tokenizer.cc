@@ -91,6 +91,8 @@ absl::StatusOr<bool> ReadSentencePiece(const std::vector<Json>& normalizers,
       return UnsupportedTokenizer("pre_tokenizer", Text(pre_tokenizers[0]));
     }
     spec.add_space_prefix = scheme != "never";
+    spec.space_prefix_first_only = scheme == "first";
+    spec.space_prefix_not_doubled = true;
     return true;
   }
   return false;

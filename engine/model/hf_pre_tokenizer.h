@@ -6,7 +6,7 @@
 
 namespace kvpareto {
 
-// Fills model, pre_tokenizer, normalize_nfc, add_space_prefix from the members "normalizer",
+// Fills model, pre_tokenizer, normalize_nfc and the space prefix options from the members "normalizer",
 // "pre_tokenizer" and "decoder". Errors: TOKENIZER_UNSUPPORTED naming the component.
 absl::Status ReadHfTextCutting(const Json& tokenizer, TokenizerSpec& spec);
 

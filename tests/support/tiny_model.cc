@@ -57,9 +57,9 @@ TokenizerSpec MakeTokenizer(const TinyModelOptions& options) {
   if (options.sentencepiece) return MakeSentencePieceTokenizer(options.vocab);
   const bool qwen =
       options.architecture == Architecture::kQwen2 || options.architecture == Architecture::kQwen3;
-  return MakeByteLevelTokenizer(
-      qwen ? TokenizerSpec::PreTokenizer::kQwen2 : TokenizerSpec::PreTokenizer::kSmolLm,
-      options.vocab);
+  const auto usual =
+      qwen ? TokenizerSpec::PreTokenizer::kQwen2 : TokenizerSpec::PreTokenizer::kSmolLm;
+  return MakeByteLevelTokenizer(options.pre_tokenizer.value_or(usual), options.vocab);
 }
 
 }  // namespace

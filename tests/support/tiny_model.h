@@ -32,6 +32,8 @@ struct TinyModelOptions {
   double linear_rope_factor = 0.0;  // 0: none
   std::optional<Llama3RopeScaling> llama3_rope;
   bool sentencepiece = false;  // Llama-2's kind of tokenizer instead of byte-level BPE
+  // Of byte-level BPE; as the architecture's models have it (kQwen2, otherwise kSmolLm) when unset.
+  std::optional<TokenizerSpec::PreTokenizer> pre_tokenizer;
   uint64_t seed = 1;
 };
 

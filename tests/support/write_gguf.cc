@@ -136,7 +136,9 @@ void AddRopeFrequencies(const TinyModelOptions& options, GgufWriter& writer) {
 // Q and K rows of each head in the file's order: first of the lower half, first of the upper...
 std::string Interleaved(const TinyTensor& tensor, int head_dim) {
   const size_t rows = tensor.shape[0], row_bytes = tensor.data.size() / rows;
-  std::string out(tensor.data.size(), '\0');
+  std::string out(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size());
+  const bool whole_heads = head_dim > 0 && head_dim % 2 == 0 && rows % head_dim == 0;
+  if (!whole_heads) return out;  // sizes that a test made wrong
   for (size_t row = 0; row < rows; ++row) {
     const size_t within = row % head_dim, half = head_dim / 2;
     const size_t stored = row - within + (within < half ? 2 * within : 2 * (within - half) + 1);
