@@ -11,7 +11,8 @@ cd "$ROOT"
 GRPC=127.0.0.1:50051  # as in deploy/quickstart.yaml
 METRICS=http://127.0.0.1:9464/metrics
 PROMPT=deploy/samples/northanger_abbey_prompt.txt
-ACCURACY=0.90
+ACCURACY=0.80
+BF16="k=bf16 v=bf16 sink=0 recent=0 chunk=256"
 MAX_TOKENS=64
 KVPARETO=build/release/clients/cli/kvpareto
 SERVER=build/release/server/kvpareto-server
@@ -30,14 +31,20 @@ work=$(mktemp -d)
 cleanup() {
   [ -z "$poller_pid" ] || kill "$poller_pid" 2>/dev/null || true
   if [ -n "$server_pid" ] && kill -TERM "$server_pid" 2>/dev/null; then
-    wait "$server_pid" 2>/dev/null || true
+    # It lets running requests finish, for 30 s at most.
+    local tries=0
+    while kill -0 "$server_pid" 2>/dev/null && [ "$tries" -lt 160 ]; do
+      sleep 0.25
+      tries=$((tries + 1))
+    done
+    kill -KILL "$server_pid" 2>/dev/null || true
     echo "server stopped"
   fi
   rm -rf "$work"
 }
 trap cleanup EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 143' TERM HUP
 
 listening() { (: <"/dev/tcp/${1%:*}/${1#*:}") 2>/dev/null; }
 
@@ -69,7 +76,8 @@ poll_metrics() {
 start_server() {
   ! listening "$GRPC" || fail "$GRPC is taken: is a server running already?"
   [ -x "$SERVER" ] || fail "no $SERVER"
-  "$SERVER" --config deploy/quickstart.yaml >"$SERVER_LOG" 2>&1 </dev/null &
+  # In a session of its own, so that Ctrl-C reaches this script alone, which then stops it in order.
+  setsid "$SERVER" --config deploy/quickstart.yaml >"$SERVER_LOG" 2>&1 </dev/null &
   server_pid=$!
   local tries=0
   until "$KVPARETO" --server "$GRPC" --timeout 2 models >"$work/models" 2>/dev/null; do
@@ -89,11 +97,12 @@ start_server() {
 ask() {
   local request=(--server "$GRPC" --chat --file "$PROMPT" --max-tokens "$MAX_TOKENS")
   local bf16_bytes budget_bytes
-  bf16_bytes=$("$KVPARETO" plan "${request[@]}" --raw | sed -n 's/^bf16_peak_bytes=//p')
+  bf16_bytes=$("$KVPARETO" plan "${request[@]}" --config "$BF16" --raw |
+    sed -n 's/^predicted_peak_bytes=//p')
   budget_bytes=$((bf16_bytes / 3))
   echo "prompt: $PROMPT, $("$KVPARETO" tokens --server "$GRPC" --chat --file "$PROMPT" 2>/dev/null) tokens"
   tail -n 1 "$PROMPT"
-  echo "a bf16 cache would take $bf16_bytes bytes; budget: a third, $budget_bytes bytes;" \
+  echo "in bf16 it would take $bf16_bytes bytes; budget: a third, $budget_bytes bytes;" \
     "accuracy: at least $ACCURACY"
 
   say "KV bytes from $METRICS while it runs"

@@ -41,9 +41,9 @@ std::string DescribePlan(const v1::KvPlan& plan, int64_t prompt_tokens, int32_t 
                   FormatBytes(plan.kv_peak_bytes()), ", workspace ",
                   FormatBytes(plan.workspace_bytes()), "\n");
   if (plan.bf16_peak_bytes() > 0) {
-    absl::StrAppendFormat(&text, "bf16       %s: the plan takes %.1f%% of it\n",
+    absl::StrAppendFormat(&text, "bf16       KV %s: the plan's takes %.1f%% of it\n",
                           Bytes(plan.bf16_peak_bytes()),
-                          100.0 * static_cast<double>(plan.predicted_peak_bytes()) /
+                          100.0 * static_cast<double>(plan.kv_peak_bytes()) /
                               static_cast<double>(plan.bf16_peak_bytes()));
   }
   if (plan.has_accuracy()) {

@@ -127,10 +127,10 @@ TEST_F(ProgramTest, WhatIsNotAskedForIsNotSent) {
 
 TEST_F(ProgramTest, GenerateShowsTheTextAndExplains) {
   server_.inference.responses = {
-      Event(
-          "plan { prompt_tokens: 6009 max_tokens: 64 kv { config_name: 'int4' reason: "
-          "PLAN_REASON_BUDGET predicted_peak_bytes: 1048576 bf16_peak_bytes: 4194304 explanation: "
-          "'fits' accuracy: 0.95 } }"),
+      Event("plan { prompt_tokens: 6009 max_tokens: 64 kv { config_name: 'int4' reason: "
+            "PLAN_REASON_BUDGET predicted_peak_bytes: 1048576 kv_peak_bytes: 1048576 "
+            "bf16_peak_bytes: 4194304 explanation: "
+            "'fits' accuracy: 0.95 } }"),
       Event("delta { text: 'Paris ' }"),
       Event("delta { text: 'é' finish_reason: FINISH_REASON_STOP }"),
       Event(
