@@ -10,6 +10,7 @@
 #include "server/raw_message.h"
 #include "server/status_convert.h"
 #include "server/unary_call.h"
+#include "server/utf8.h"
 
 namespace kvpareto::server {
 namespace {
@@ -67,6 +68,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream::Start(
 absl::Status GenerateStream::Prepare() {
   v1::GenerateRequest proto;
   KVP_RETURN_IF_ERROR(ParseRaw(*raw_request_, &proto));
+  request_id_ = TruncateUtf8(proto.request_id(), kMaxRequestIdBytes);  // for the log of a refusal
   KVP_ASSIGN_OR_RETURN(const Models::Entry model, resources_.models->Find(proto.model()));
   engine_ = model.engine;
   labels_.model = model.name;
@@ -160,7 +162,7 @@ grpc::ByteBuffer GenerateStream::ResultMessage(const Usage& usage) const {
   v1::GenerateResponse response;
   v1::GenerateResult* result = response.mutable_result();
   for (const FinishReason reason : finish_reasons_) result->add_finish_reasons(ToProto(reason));
-  *result->mutable_usage() = ToProto(usage, plan_);
+  *result->mutable_usage() = ToProto(usage, *plan_);
   return SerializeRaw(response);
 }
 
@@ -190,11 +192,14 @@ void GenerateStream::End(const absl::Status& status, const Usage& usage) {
   labels_.code = CodeName(status.code());
   // Before the client can see the end, so that a scrape that follows it has counted the request.
   resources_.counter->Count(labels_);
+  // The reason, not the message: that may quote the request.
+  const std::optional<ErrorInfo> info = GetErrorInfo(status);
   LogInfo("request finished", {{"request_id", request_id_},
                                {"model", labels_.model},
                                {"class", labels_.service_class},
                                {"code", labels_.code},
-                               {"config", ConfigName(plan_)},
+                               {"reason", info.has_value() ? info->reason : ""},
+                               {"config", plan_.has_value() ? ConfigName(*plan_) : ""},
                                {"prompt_tokens", usage.prompt_tokens},
                                {"generated_tokens", usage.generated_tokens},
                                {"peak_bytes", usage.measured_peak_bytes},

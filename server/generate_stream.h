@@ -84,7 +84,7 @@ class GenerateStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::string request_id_;
   RequestCounter::Key labels_{RequestCounter::kUnknown, RequestCounter::kUnknown, ""};
   TokenDetail detail_;
-  Plan plan_;
+  std::optional<Plan> plan_;  // none: refused before there was one
   grpc::ByteBuffer plan_message_;
   std::optional<std::chrono::steady_clock::time_point> deadline_;
 

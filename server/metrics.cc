@@ -139,7 +139,13 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   }
   for (const auto& [name, engine] : models_->engines()) {
     AddInfo(name, *engine, &families);
-    AddEngineStats(name, engine->Stats(), &families);
+    EngineStats stats = engine->Stats();
+    for (const std::string& service_class : *service_classes_) {
+      stats.reserved_bytes.try_emplace(service_class, 0);
+      stats.running.try_emplace(service_class, 0);
+      stats.waiting.try_emplace(service_class, 0);
+    }
+    AddEngineStats(name, stats, &families);
   }
   return families.Take();
 }

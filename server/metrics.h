@@ -4,6 +4,7 @@
 
 #include <prometheus/collectable.h>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -17,15 +18,18 @@ namespace kvpareto::server {
 // Thread-safe; never blocks an engine.
 class Metrics final : public prometheus::Collectable {
  public:
-  // Both outlive the metrics.
-  Metrics(const Models* models, const RequestCounter* counter)
-      : models_(models), counter_(counter) {}
+  // All outlive the metrics. Every class has its gauges from the start, for autoscalers that take a
+  // missing series for an error.
+  Metrics(const Models* models, const RequestCounter* counter,
+          const std::set<std::string>* service_classes)
+      : models_(models), counter_(counter), service_classes_(service_classes) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
  private:
   const Models* const models_;
   const RequestCounter* const counter_;
+  const std::set<std::string>* const service_classes_;
 };
 
 // The families of one engine's snapshot.

@@ -43,7 +43,7 @@ void ApplyLimits(const Limits& limits, grpc::ServerBuilder* builder) {
 Server::Server(const ServerConfig& config, std::unique_ptr<Models> models)
     : models_(std::move(models)),
       service_classes_(config.service_classes.begin(), config.service_classes.end()),
-      metrics_(std::make_shared<Metrics>(models_.get(), &counter_)),
+      metrics_(std::make_shared<Metrics>(models_.get(), &counter_, &service_classes_)),
       workers_(config.limits.prepare_threads, config.limits.max_preparing_requests),
       health_(models_.get(), ServiceNames(), config.limits.step_stall),
       drainer_(models_.get(), &health_, &counter_),

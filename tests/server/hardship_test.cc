@@ -81,6 +81,15 @@ TEST_F(HardshipTest, BudgetsNobodyCanMeet) {
   ServesTheNextRequest();
 }
 
+TEST_F(HardshipTest, OversizedMessage) {
+  ServerConfig config = LoopbackConfig();
+  config.limits.max_request_bytes = 64 << 10;
+  Start(config);
+  const Generated generated = Generate(*server_, TextRequest(std::string(100 << 10, 'x')));
+  EXPECT_EQ(generated.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  ServesTheNextRequest();
+}
+
 TEST_F(HardshipTest, CancelFreesMemory) {
   grpc::ClientContext context;
   const auto stub = server_->inference();

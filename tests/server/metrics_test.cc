@@ -52,7 +52,7 @@ class MetricsTest : public ::testing::Test {
     Models::Map engines;
     engines.emplace("m", std::move(engine));
     models_ = std::make_unique<Models>(std::move(engines), "m");
-    metrics_ = std::make_unique<Metrics>(models_.get(), &counter_);
+    metrics_ = std::make_unique<Metrics>(models_.get(), &counter_, &classes_);
   }
   std::string Text() const {
     std::ostringstream out;
@@ -66,6 +66,7 @@ class MetricsTest : public ::testing::Test {
     return at == std::string::npos ? -1 : std::stod(text.substr(at + name_and_labels.size() + 2));
   }
 
+  const std::set<std::string> classes_ = {"batch", "default"};
   FakeEngine* engine_;
   RequestCounter counter_;
   std::unique_ptr<Models> models_;
@@ -163,6 +164,14 @@ TEST_F(MetricsTest, MemoryServiceShowsTheSameNumbers) {
   uint64_t sum = 0;
   for (const auto& usage : memory.usage()) sum += usage.allocated_bytes();
   EXPECT_EQ(sum, memory.allocated_bytes());
+}
+
+TEST_F(MetricsTest, AnIdleEngineShowsZerosForEveryClass) {
+  const std::string text = Text();
+  for (const std::string name : {"kv_reserved_bytes", "requests_running", "requests_waiting"}) {
+    EXPECT_EQ(Value(text, "kvpareto_" + name + R"({model="m",class="batch"})"), 0);
+    EXPECT_EQ(Value(text, "kvpareto_" + name + R"({model="m",class="default"})"), 0);
+  }
 }
 
 TEST_F(MetricsTest, AnEmptyEngineHasNoNaN) {
