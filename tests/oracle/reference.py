@@ -54,6 +54,13 @@ def llama3_frequency(frequency, scaling):
     return (1 - keep) * frequency / scaling["factor"] + keep * frequency
 
 
+def product(x, w):
+    """x [n, in], w [out, in] -> [n, out]. Debian's numpy comes with a BLAS four times slower than einsum's dot products;
+    on a real model's matrices any other BLAS is faster."""
+    small = len(x) * w.size < 2**27
+    return np.einsum("ni,oi->no", x, w, optimize=False) if small else x @ w.T
+
+
 class Model:
     """weights: canonical (GGUF) names -> float32 arrays, matrices [out, in]."""
 
@@ -88,14 +95,14 @@ class Model:
             x = x + self.linear(silu * self.linear(h, prefix + "ffn_up"), prefix + "ffn_down")
         x = self.norm(x, "output_norm")
         head = w["output.weight"] if "output.weight" in w else w["token_embd.weight"]
-        return x @ head.T
+        return product(x, head)
 
     def norm(self, x, name):
         scale = 1 / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(self.config.epsilon))
         return x * scale * self.weights[name + ".weight"]
 
     def linear(self, x, name):
-        y = x @ self.weights[name + ".weight"].T
+        y = product(x, self.weights[name + ".weight"])
         bias = self.weights.get(name + ".bias")
         return y if bias is None else y + bias
 
@@ -122,14 +129,15 @@ class Model:
         out = np.empty_like(q)
         for head in range(heads):
             group = head // (heads // self.config.kv_heads)
-            scores = q[:, head] @ k[:, group].T
+            scores = product(q[:, head], k[:, group])
             if kv:
-                scores = np.where(decoded, q[:, head] @ k_decoded[:, group].T, scores)
+                scores = np.where(decoded, product(q[:, head], k_decoded[:, group]), scores)
             scores = np.where(visible, scores / np.float32(math.sqrt(dim)), np.float32(-np.inf))
             p = np.exp(scores - scores.max(-1, keepdims=True))
             p /= p.sum(-1, keepdims=True)
             if kv:
-                out[:, head] = (p * ~decoded) @ v[:, group] + (p * decoded) @ v_decoded[:, group]
+                out[:, head] = product(p * ~decoded, np.ascontiguousarray(v[:, group].T))
+                out[:, head] += product(p * decoded, np.ascontiguousarray(v_decoded[:, group].T))
             else:
-                out[:, head] = p @ v[:, group]
+                out[:, head] = product(p, np.ascontiguousarray(v[:, group].T))
         return out.reshape(n, heads * dim)
