@@ -63,6 +63,12 @@ TEST(CodecListTest, BitsPerElementAreTheOnesOfThePapers) {
 }
 
 TEST(CodecListTest, GroupsMustDivideTheHead) {
+  for (int i = 0; i < NumCodecs(); ++i) {
+    const int group = GetCodecInfo(CodecId(i)).group_channels;
+    for (int head_dim : {64, 80, 96, 128, 256}) {
+      EXPECT_EQ(CodecSupports(CodecId(i), head_dim), group == 0 || head_dim % group == 0);
+    }
+  }
   EXPECT_FALSE(CodecSupports(*FindCodec("int4-token-g64"), 80));
   EXPECT_FALSE(CodecSupports(*FindCodec("int4-token-g64"), 96));
   EXPECT_FALSE(CodecSupports(*FindCodec("int8-token-g32"), 80));
