@@ -18,6 +18,12 @@ absl::Status Budget::ChargeText(size_t bytes) {
   return Charge(bytes);
 }
 
+absl::Status Budget::ChargeSearch(size_t bytes, size_t pattern_bytes) {
+  // Both are at most kMaxTextBytes. Most positions are dismissed after a few bytes; that all are
+  // compared to the end takes a text and a pattern that are made for it.
+  return Charge(bytes * (1 + pattern_bytes / 16));
+}
+
 absl::StatusOr<std::vector<Value>> BindArguments(const Builtin& builtin,
                                                  std::vector<Value> positional,
                                                  std::vector<std::pair<std::string, Value>> named) {

@@ -20,12 +20,17 @@ class Budget {
   // Counts one step, and more when it handles `bytes` of data.
   // Errors: CHAT_TEMPLATE_FAILED when used up.
   absl::Status Charge(size_t bytes = 0);
+  // As Charge, for a step that makes or reads `count` values.
+  absl::Status ChargeElements(size_t count) { return Charge(count * kBytesPerElement); }
   // As Charge, for a step that makes a string of `bytes`.
   absl::Status ChargeText(size_t bytes);
+  // As Charge, for looking for `pattern_bytes` in `bytes` of text, position by position.
+  absl::Status ChargeSearch(size_t bytes, size_t pattern_bytes);
 
  private:
-  static constexpr int64_t kMaxSteps = 20'000'000;
-  static constexpr size_t kBytesPerStep = 16;
+  static constexpr int64_t kMaxSteps = 5'000'000;
+  static constexpr size_t kBytesPerStep = 64;
+  static constexpr size_t kBytesPerElement = 16;
 
   int64_t steps_ = 0;
 };

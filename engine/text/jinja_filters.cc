@@ -52,9 +52,8 @@ absl::StatusOr<Value> Default(Budget&, const Value& self, Args args) {
 absl::StatusOr<std::vector<Value>> ChargedElements(Budget& budget, const Value& value) {
   const std::string* text = value.AsString();
   const List* list = value.AsList();
-  // A character or an element costs a step.
   const size_t elements = text != nullptr ? text->size() : list != nullptr ? list->items.size() : 0;
-  KVP_RETURN_IF_ERROR(budget.Charge(elements * 16));
+  KVP_RETURN_IF_ERROR(budget.ChargeElements(elements));
   return Elements(value);
 }
 

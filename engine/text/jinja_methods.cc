@@ -39,8 +39,8 @@ enum class Side { kLeft = 1, kRight = 2, kBoth = 3 };
 template <Side kSide>
 absl::StatusOr<Value> Strip(Budget& budget, const Value& self, Args args) {
   std::string_view text = *self.AsString();
-  KVP_RETURN_IF_ERROR(budget.ChargeText(text.size()));
   KVP_ASSIGN_OR_RETURN(const auto chars, OptionalText(args[0]));
+  KVP_RETURN_IF_ERROR(budget.ChargeSearch(text.size(), chars ? chars->size() : 0));
   if (static_cast<int>(kSide) & 1) text = StripLeft(text, chars);
   if (static_cast<int>(kSide) & 2) text = StripRight(text, chars);
   return Value::String(std::string(text));
@@ -56,8 +56,8 @@ absl::StatusOr<Value> HasAffix(Budget& budget, const Value& self, Args args) {
 
 absl::StatusOr<Value> SplitMethod(Budget& budget, const Value& self, Args args) {
   const std::string& text = *self.AsString();
-  KVP_RETURN_IF_ERROR(budget.ChargeText(text.size()));
   KVP_ASSIGN_OR_RETURN(const auto separator, OptionalText(args[0]));
+  KVP_RETURN_IF_ERROR(budget.ChargeSearch(text.size(), separator ? separator->size() : 0));
   KVP_ASSIGN_OR_RETURN(const int64_t max_splits, Count(args[1]));
   if (separator && separator->empty()) return Failed("split: empty separator");
   std::vector<Value> parts;
@@ -75,7 +75,7 @@ absl::StatusOr<Value> ReplaceMethod(Budget& budget, const Value& self, Args args
   KVP_ASSIGN_OR_RETURN(const int64_t count, Count(args[2]));
   if (old.empty()) return Unsupported("replace of an empty string");
   // The most it can grow to, before anything is made.
-  KVP_RETURN_IF_ERROR(budget.ChargeText(text.size()));
+  KVP_RETURN_IF_ERROR(budget.ChargeSearch(text.size(), old.size()));
   const size_t growth = with.size() > old.size() ? with.size() - old.size() : 0;
   if (growth > 0) {
     size_t occurrences = 0;
@@ -97,8 +97,8 @@ absl::StatusOr<Value> MapCase(Budget& budget, const Value& self, Args) {
 
 absl::StatusOr<Value> Find(Budget& budget, const Value& self, Args args) {
   const std::string_view text = *self.AsString();
-  KVP_RETURN_IF_ERROR(budget.ChargeText(text.size()));
   KVP_ASSIGN_OR_RETURN(const std::string_view part, Text(args[0]));
+  KVP_RETURN_IF_ERROR(budget.ChargeSearch(text.size(), part.size()));
   const size_t at = text.find(part);
   return Value::Int(at == text.npos ? -1 : CharacterCount(text.substr(0, at)));
 }

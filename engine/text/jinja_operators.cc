@@ -51,7 +51,7 @@ absl::StatusOr<Value> AddSequences(Budget& budget, const Value& left, const Valu
   const List* a = left.AsList();
   const List* b = right.AsList();
   if (a != nullptr && b != nullptr) {
-    KVP_RETURN_IF_ERROR(budget.Charge((a->items.size() + b->items.size()) * 16));
+    KVP_RETURN_IF_ERROR(budget.ChargeElements(a->items.size() + b->items.size()));
     std::vector<Value> items = a->items;
     items.insert(items.end(), b->items.begin(), b->items.end());
     return MakeList(std::move(items));
@@ -113,11 +113,12 @@ absl::StatusOr<Value> ApplyOperator(Budget& budget, BinaryOp op, const Value& le
       return Value::Bool(Equal(left, right) == (op == BinaryOp::kEqual));
     case BinaryOp::kIn:
     case BinaryOp::kNotIn: {
-      const std::string* text = right.AsString();
-      const List* list = right.AsList();
-      KVP_RETURN_IF_ERROR(budget.Charge(text != nullptr   ? text->size()
-                                        : list != nullptr ? list->items.size() * 16
-                                                          : 0));
+      const std::string* part = left.AsString();
+      if (const std::string* text = right.AsString(); text != nullptr && part != nullptr) {
+        KVP_RETURN_IF_ERROR(budget.ChargeSearch(text->size(), part->size()));
+      } else if (const List* list = right.AsList()) {
+        KVP_RETURN_IF_ERROR(budget.ChargeElements(list->items.size()));
+      }
       KVP_ASSIGN_OR_RETURN(const bool contains, Contains(right, left));
       return Value::Bool(contains == (op == BinaryOp::kIn));
     }
@@ -163,7 +164,7 @@ absl::StatusOr<Value> ApplySlice(Budget& budget, const Value& object, const Valu
     return Failed("a " + std::string(object.TypeName()) + " has no slices");
   }
   KVP_RETURN_IF_ERROR(
-      budget.Charge(16 * (is_text ? object.AsString()->size() : object.AsList()->items.size())));
+      budget.ChargeElements(is_text ? object.AsString()->size() : object.AsList()->items.size()));
   KVP_ASSIGN_OR_RETURN(const std::vector<Value> elements, Elements(object));
   KVP_ASSIGN_OR_RETURN(const Range range,
                        Indices(static_cast<int64_t>(elements.size()), start, stop, step));
@@ -191,7 +192,7 @@ absl::StatusOr<Value> ApplySubscript(Budget& budget, const Value& object, const 
     return elements[i < 0 ? i + size : i];
   };
   if (!is_text) return element(object.AsList()->items);
-  KVP_RETURN_IF_ERROR(budget.Charge(16 * object.AsString()->size()));
+  KVP_RETURN_IF_ERROR(budget.ChargeElements(object.AsString()->size()));
   KVP_ASSIGN_OR_RETURN(const std::vector<Value> characters, Elements(object));
   return element(characters);
 }

@@ -87,9 +87,9 @@ absl::Status Evaluator::BindTargets(const For& loop, const Value& element) {
 absl::StatusOr<std::vector<Value>> Evaluator::LoopElements(const For& loop) {
   KVP_ASSIGN_OR_RETURN(const Value iterable, Evaluate(loop.iterable));
   const std::string* text = iterable.AsString();
-  KVP_RETURN_IF_ERROR(budget_.Charge(text == nullptr ? 0 : text->size() * 16));
+  KVP_RETURN_IF_ERROR(budget_.ChargeElements(text == nullptr ? 0 : text->size()));
   KVP_ASSIGN_OR_RETURN(std::vector<Value> elements, Elements(iterable));
-  KVP_RETURN_IF_ERROR(budget_.Charge(elements.size()));
+  KVP_RETURN_IF_ERROR(budget_.ChargeElements(elements.size()));
   if (loop.filter == nullptr) return elements;
   std::vector<Value> kept;
   scopes_.emplace_back();
