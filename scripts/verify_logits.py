@@ -8,8 +8,8 @@ Rounding K and V to 16 bits or less is not continuous: when the embeddings are c
 oracle differs from itself, because some values fall to the other side of a rounding boundary. That is the noise floor
 of the comparison, measured here for every config ("floor"); no two float32 implementations agree better. The engine
 passes when its error is of that size (root mean square at most 2 floors, maximum at most 3), 99.9% of its logits
-under the bf16 cache are within 1e-2 standard deviations, and every argmax is the same but for ties closer than the
-floor. The AMX path multiplies bf16 and has tolerances of its own. MODEL is a GGUF file or a Hugging Face directory.
+under the bf16 cache are within 1e-2 standard deviations (1.5 floors, where that is more), and every argmax is the same
+but for ties closer than the floor. The AMX path multiplies bf16 and has tolerances of its own. MODEL is a GGUF file or a Hugging Face directory.
 Needs numpy and `tokenizers`, and for GGUF files `gguf` (pip). Exit code 1 on a failure.
 """
 import argparse
@@ -106,8 +106,8 @@ def failure_of(error, floor, isa, quantized):
         return "rms error"
     if error.max > 3 * floor.max + (AMX_MAX_ERROR if amx else 0):
         return "max error"
-    if not amx and not quantized and error.p999 > 1e-2:
-        return "99.9% error > 1e-2"
+    if not amx and not quantized and error.p999 > max(1e-2, 1.5 * floor.p999):
+        return "99.9% error"
     if error.lost > 2 * floor.max + (AMX_MAX_ERROR if amx else 0):
         return "argmax differs"
     return ""
