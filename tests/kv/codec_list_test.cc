@@ -97,13 +97,15 @@ TEST(TileTest, ElementIndexIsAPermutation) {
   }
 }
 
-// A tile whose group 0 spans exactly [0, 2^bits - 1]: scale 1, zero point 0, code = value.
+// A tile whose groups span exactly [0, 2^bits - 1]: scale 1, zero point 0, code = value. Elements
+// 16 tokens or 16 channels apart, which share a byte, differ by one.
 template <typename Codec>
 constexpr std::array<std::byte, Codec::TileBytes(64)> EncodeCounting(Role role) {
   std::array<float, kBlockTokens * 64> tile{};
   for (int t = 0; t < kBlockTokens; ++t) {
-    for (int c = 0; c < 64; ++c)
-      tile[t * 64 + c] = static_cast<float>((c + t) % (Codec::kMaxCode + 1));
+    for (int c = 0; c < 64; ++c) {
+      tile[t * 64 + c] = static_cast<float>((c + c / 16 + t + t / 16) % (Codec::kMaxCode + 1));
+    }
   }
   std::array<std::byte, Codec::TileBytes(64)> encoded{};
   Codec::Encode(role, 64, {}, tile.data(), encoded.data());
@@ -111,19 +113,19 @@ constexpr std::array<std::byte, Codec::TileBytes(64)> EncodeCounting(Role role) 
 }
 
 // Keys: elements run [channel pair][token][2], so element 2 t + i is channel i of token t, for
-// t < 64; value (channel + token) mod 2^bits.
+// t < 64.
 TEST(LayoutTest, Int4KeysByHand) {
   const auto encoded = EncodeCounting<IntCodec<4, PerToken<64>>>(Role::kKey);
-  // Byte 0: elements 0 (t0 c0: 0) and 32 (t16 c0: 16 mod 16 = 0).
-  EXPECT_EQ(encoded[0], std::byte{0x00});
-  // Byte 1: elements 1 (t0 c1: 1) and 33 (t16 c1: 1).
-  EXPECT_EQ(encoded[1], std::byte{0x11});
-  // Byte 6: elements 6 (t3 c0: 3) and 38 (t19 c0: 3).
-  EXPECT_EQ(encoded[6], std::byte{0x33});
-  // Unit 1, byte 32: elements 64 (t32 c0: 0), 96 (t48 c0: 0). Unit 2: channels 2 and 3.
-  EXPECT_EQ(encoded[32], std::byte{0x00});
-  EXPECT_EQ(encoded[64], std::byte{0x22});
-  EXPECT_EQ(encoded[65], std::byte{0x33});
+  // Byte 0: elements 0 (t0 c0: 0) and 32 (t16 c0: 16 + 1 mod 16 = 1).
+  EXPECT_EQ(encoded[0], std::byte{0x10});
+  // Byte 1: elements 1 (t0 c1: 1) and 33 (t16 c1: 2).
+  EXPECT_EQ(encoded[1], std::byte{0x21});
+  // Byte 6: elements 6 (t3 c0: 3) and 38 (t19 c0: 4).
+  EXPECT_EQ(encoded[6], std::byte{0x43});
+  // Unit 1, byte 32: elements 64 (t32 c0: 2) and 96 (t48 c0: 3). Unit 2: channels 2 and 3.
+  EXPECT_EQ(encoded[32], std::byte{0x32});
+  EXPECT_EQ(encoded[64], std::byte{0x32});
+  EXPECT_EQ(encoded[65], std::byte{0x43});
   // 64 scales of 1.0 (fp16 0x3c00) from 2048, 64 zero points of 0 from 2176, the end at 2304.
   EXPECT_EQ(encoded.size(), 2304);
   for (int g = 0; g < 64; ++g) {
@@ -137,12 +139,12 @@ TEST(LayoutTest, Int4KeysByHand) {
 // Values: elements run [token pair][channel][2], so element 2 c + i is channel c of token i.
 TEST(LayoutTest, Int2ValuesByHand) {
   const auto encoded = EncodeCounting<IntCodec<2, PerToken<32>>>(Role::kValue);
-  // Byte 2: elements 2 (c1 t0: 1), 34 (c17 t0: 1), 66 (c33 t0: 1), 98 (c49 t0: 1).
-  EXPECT_EQ(encoded[2], std::byte{0b01010101});
-  // Byte 3: elements 3, 35, 67, 99: token 1 of the same channels: 2.
-  EXPECT_EQ(encoded[3], std::byte{0b10101010});
-  // Unit 1 holds tokens 2 and 3: byte 32: c0 t2: 2, c16 t2: 2, ...
-  EXPECT_EQ(encoded[32], std::byte{0b10101010});
+  // Byte 2: elements 2, 34, 66, 98: channels 1, 17, 33, 49 of token 0: 1, 18, 35, 52 mod 4.
+  EXPECT_EQ(encoded[2], std::byte{0b00'11'10'01});
+  // Byte 3: elements 3, 35, 67, 99: token 1 of the same channels, one more.
+  EXPECT_EQ(encoded[3], std::byte{0b01'00'11'10});
+  // Unit 1 holds tokens 2 and 3: byte 32: channels 0, 16, 32, 48 of token 2: 2, 19, 36, 53 mod 4.
+  EXPECT_EQ(encoded[32], std::byte{0b01'00'11'10});
   // Codes 64 * 64 / 4 = 1024 bytes, then 2 * 64 scales and zero points.
   EXPECT_EQ(encoded[1024 + 1], std::byte{0x3c});
   EXPECT_EQ(encoded[1024 + 255], std::byte{0x3c});
@@ -151,11 +153,13 @@ TEST(LayoutTest, Int2ValuesByHand) {
 
 TEST(LayoutTest, Int8IsOneBytePerElement) {
   const auto encoded = EncodeCounting<IntCodec<8, PerBlock>>(Role::kValue);
-  // max is 63 + 63 = 126: scale 126 / 255 rounded up to fp16; element 2 is channel 1 of token 0.
+  // max is 63 + 3 + 63 + 3 = 132: scale 132 / 255 rounded up to fp16.
   const float scale = F16ToFloat(LoadU16(encoded.data() + 4096, 0));
-  EXPECT_GE(scale, 126.0f / 255.0f);
-  EXPECT_LE(scale, 126.0f / 255.0f * (1 + 0x1p-10f));
+  EXPECT_GE(scale, 132.0f / 255.0f);
+  EXPECT_LE(scale, 132.0f / 255.0f * (1 + 0x1p-10f));
+  // Element 2 is channel 1 of token 0, element 34 channel 17: 18.
   EXPECT_EQ(static_cast<int>(encoded[2]), std::lround(1.0f / scale));
+  EXPECT_EQ(static_cast<int>(encoded[34]), std::lround(18.0f / scale));
   EXPECT_EQ(static_cast<int>(encoded[4095]), 255);  // the largest value
 }
 
@@ -201,7 +205,7 @@ TEST(LayoutTest, EveryElementBelongsToTheGroupWhoseRegionHoldsIt) {
 }
 
 // The scalar definitions are constant expressions: proof that they need no library, as devices ask.
-static_assert(EncodeCounting<IntCodec<4, PerToken<64>>>(Role::kKey)[65] == std::byte{0x33});
+static_assert(EncodeCounting<IntCodec<4, PerToken<64>>>(Role::kKey)[65] == std::byte{0x43});
 
 }  // namespace
 }  // namespace kvpareto::kv

@@ -356,7 +356,7 @@ class ChoosePropertyTest : public testing::TestWithParam<uint32_t> {
 TEST_P(ChoosePropertyTest, TheRuleHolds) {
   RandomPolicy random(GetParam());
   int plans = 0, refused_budget = 0, refused_capacity = 0, pressed = 0;
-  for (int i = 0; i < 400; ++i) {
+  for (int i = 0; i < 1000; ++i) {
     Randomize(random);
     const auto plan = Choose();
     SCOPED_TRACE(testing::Message() << "trial " << i);

@@ -80,7 +80,11 @@ class RandomPolicy {
                         .machine = "machine: #1",
                         .text = "caf\xc3\xa9 \x01 - text",
                         .tool_version = "0.1.0"};
-    for (int i = 0; i < rows; ++i) table.rows.push_back(Row("row-" + std::to_string(i), layers));
+    for (int i = 0; i < rows; ++i) {
+      table.rows.push_back(Row("row-" + std::to_string(i), layers));
+      // Now and then the bytes of an earlier row with another accuracy and speed.
+      if (i > 0 && Pick(0, 2) == 0) table.rows[i].config = table.rows[Pick(0, i - 1)].config;
+    }
     return table;
   }
 
