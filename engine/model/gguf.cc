@@ -127,49 +127,64 @@ absl::StatusOr<TensorEntry> ReadTensorEntry(ByteReader& reader) {
   return entry;
 }
 
-}  // namespace
-
-absl::StatusOr<GgufFile> GgufFile::Parse(std::span<const std::byte> bytes) {
-  ByteReader reader(bytes);
-  KVP_ASSIGN_OR_RETURN(const Header header, ReadHeader(reader));
-  GgufFile file;
-  for (uint64_t i = 0; i < header.num_values; ++i) {
+// Key -> value, each key once.
+absl::StatusOr<std::map<std::string_view, GgufValue>> ReadValues(ByteReader& reader,
+                                                                 uint64_t count) {
+  std::map<std::string_view, GgufValue> values;
+  for (uint64_t i = 0; i < count; ++i) {
     KVP_ASSIGN_OR_RETURN(const std::string_view key, reader.String());
     if (key.empty() || key.size() > kMaxNameBytes) {
       return CorruptFile(absl::StrCat("a metadata key has ", key.size(), " bytes"));
     }
     absl::StatusOr<GgufValue> value = ReadGgufValue(reader);
     if (!value.ok()) return Annotate(value.status(), Printable(key));
-    if (!file.values_.emplace(key, *value).second) {
+    if (!values.emplace(key, *value).second) {
       return CorruptFile("metadata key " + Printable(key) + " occurs twice");
     }
   }
+  return values;
+}
+
+// Points the tensor at its bytes in the file's data section.
+absl::Status Place(std::span<const std::byte> data, uint64_t alignment, TensorEntry& entry) {
+  if (entry.offset % alignment != 0) {
+    return CorruptFile(absl::StrCat("tensor ", Printable(entry.view.name), " at offset ",
+                                    entry.offset, " is not aligned to ", alignment));
+  }
+  if (entry.offset > data.size() || entry.bytes > data.size() - entry.offset) {
+    return TruncatedFile(absl::StrCat("tensor ", Printable(entry.view.name), " needs ", entry.bytes,
+                                      " bytes at offset ", entry.offset, ", the file holds ",
+                                      data.size(), " bytes of data"));
+  }
+  entry.view.data = data.subspan(entry.offset, entry.bytes);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<GgufFile> GgufFile::Parse(std::span<const std::byte> bytes) {
+  ByteReader reader(bytes);
+  KVP_ASSIGN_OR_RETURN(const Header header, ReadHeader(reader));
+  GgufFile file;
+  KVP_ASSIGN_OR_RETURN(file.values_, ReadValues(reader, header.num_values));
   std::vector<TensorEntry> entries;
   for (uint64_t i = 0; i < header.num_tensors; ++i) {
     KVP_ASSIGN_OR_RETURN(TensorEntry entry, ReadTensorEntry(reader));
     entries.push_back(std::move(entry));
   }
 
-  KVP_ASSIGN_OR_RETURN(const std::optional<int64_t> alignment, file.Int("general.alignment"));
-  const uint64_t align = static_cast<uint64_t>(alignment.value_or(32));
-  if (align == 0 || align > kMaxAlignment || (align & (align - 1)) != 0) {
-    return CorruptFile(absl::StrCat("general.alignment ", align, " is no sensible power of two"));
+  KVP_ASSIGN_OR_RETURN(const std::optional<int64_t> stated, file.Int("general.alignment"));
+  const uint64_t alignment = static_cast<uint64_t>(stated.value_or(32));
+  if (alignment == 0 || alignment > kMaxAlignment || (alignment & (alignment - 1)) != 0) {
+    return CorruptFile(
+        absl::StrCat("general.alignment ", alignment, " is no power of two up to ", kMaxAlignment));
   }
-  const uint64_t padding = (align - reader.position() % align) % align;
-  const uint64_t data_start =
-      std::min<uint64_t>(reader.position() + padding, bytes.size());  // without tensors: the end
-  const std::span<const std::byte> data = bytes.subspan(data_start);
+  // The data begins at the next aligned byte, or (without tensors) the file may end before it.
+  const uint64_t padding = (alignment - reader.position() % alignment) % alignment;
+  const std::span<const std::byte> data =
+      bytes.subspan(std::min<uint64_t>(reader.position() + padding, bytes.size()));
   for (TensorEntry& entry : entries) {
-    if (entry.offset % align != 0) {
-      return CorruptFile(absl::StrCat("tensor ", Printable(entry.view.name), " at offset ",
-                                      entry.offset, " is not aligned to ", align));
-    }
-    if (entry.offset > data.size() || entry.bytes > data.size() - entry.offset) {
-      return TruncatedFile(absl::StrCat("tensor ", Printable(entry.view.name), " needs ",
-                                        entry.bytes, " bytes at offset ", entry.offset,
-                                        ", the file holds ", data.size(), " bytes of data"));
-    }
-    entry.view.data = data.subspan(entry.offset, entry.bytes);
+    KVP_RETURN_IF_ERROR(Place(data, alignment, entry));
     file.tensors_.push_back(std::move(entry.view));
   }
   KVP_RETURN_IF_ERROR(CheckNoOverlap(file.tensors_));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/base/status.h"
@@ -20,7 +21,7 @@ struct ModelConfig {
   int ffn = 0;
   int heads = 0;
   int kv_heads = 0;
-  int head_dim = 0;  // even; need not be hidden / heads
+  int head_dim = 0;  // a multiple of 16 up to 256; need not be hidden / heads
   int vocab = 0;
   int context_tokens = 0;
   float rms_epsilon = 1e-5f;
