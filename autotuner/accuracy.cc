@@ -56,7 +56,8 @@ template <typename Fn>
 absl::Status ScoreCounted(Engine& engine, const Pass& pass, const KvConfig& config, Fn&& fn) {
   const auto vocab = static_cast<size_t>(engine.model().config.vocab);
   std::vector<float> row(vocab);
-  return engine.Score(pass.tokens, config, pass.decode_from,
+  return engine.Score(pass.tokens, config,
+                      {.decode_from = pass.decode_from, .logits_from = pass.first_counted},
                       [&](int64_t first_position, std::span<const float> logits) {
                         for (size_t r = 0; r * vocab < logits.size(); ++r) {
                           const int64_t position = first_position + static_cast<int64_t>(r);

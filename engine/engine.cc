@@ -57,8 +57,8 @@ class EngineImpl final : public Engine {
   std::string Detokenize(std::span<const int32_t> tokens) const override {
     return tokenizer_->Decode(tokens, /*with_special=*/true);
   }
-  absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config, int64_t decode_from,
-                     const LogitsFn& on_logits) override;
+  absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config,
+                     const ScoreOptions& options, const LogitsFn& on_logits) override;
   absl::StatusOr<Calibration> Calibrate(std::span<const int32_t> tokens) override;
   void Drain(std::chrono::steady_clock::time_point deadline) override {
     scheduler_->Drain(deadline);
@@ -189,7 +189,7 @@ absl::Status EngineImpl::Load() {
 }
 
 absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& config,
-                               int64_t decode_from, const LogitsFn& on_logits) {
+                               const ScoreOptions& options, const LogitsFn& on_logits) {
   KVP_RETURN_IF_ERROR(config.ValidateFor(info_.config));
   KVP_RETURN_IF_ERROR(CheckCalibrated(config));
   if (config.prefill_chunk_tokens > options_.max_step_tokens) {
@@ -202,7 +202,7 @@ absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& 
   }
   KVP_ASSIGN_OR_RETURN(std::vector<int32_t> checked,
                        preparer_.Tokenize(std::vector<int32_t>(tokens.begin(), tokens.end())));
-  return scheduler_->Score(std::move(checked), config, decode_from, on_logits);
+  return scheduler_->Score(std::move(checked), config, options, on_logits);
 }
 
 absl::StatusOr<Calibration> EngineImpl::Calibrate(std::span<const int32_t> tokens) {

@@ -77,12 +77,12 @@ class Engine {
   virtual std::string Detokenize(std::span<const int32_t> tokens) const = 0;
 
   // Teacher forcing for measurements: runs `tokens` through the model under `config`, in chunks of
-  // config.prefill_chunk_tokens that read the quantized cache, or token by token (decode path) from
-  // `decode_from` on (-1: never). on_logits is called on the engine thread, in order, with the
-  // logits of consecutive positions, [rows, vocab] floats. Blocks until done.
+  // config.prefill_chunk_tokens that read the quantized cache, or token by token where `options`
+  // say so. on_logits is called on the engine thread, in order, with the logits of consecutive
+  // positions, [rows, vocab] floats. Blocks until done.
   using LogitsFn = ScoreLogitsFn;
   virtual absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config,
-                             int64_t decode_from, const LogitsFn& on_logits) = 0;
+                             const ScoreOptions& options, const LogitsFn& on_logits) = 0;
 
   // Runs `tokens` through a bf16 cache in pieces of the context length and returns the ranges that
   // keys and values took. Blocks until done. Errors: as Score.

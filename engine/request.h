@@ -98,6 +98,12 @@ class ResponseSink {
   virtual void OnFinish(const absl::Status& status, const Usage& usage) = 0;
 };
 
+// How Engine::Score runs a text.
+struct ScoreOptions {
+  int64_t decode_from = -1;  // tokens from here on go one by one (decode path); -1: all in chunks
+  int64_t logits_from = 0;   // no logits are computed for earlier positions
+};
+
 // Receives teacher-forced logits (Engine::Score): those of `first_position` and the positions that
 // follow, [rows, vocab] floats.
 using ScoreLogitsFn = std::function<void(int64_t first_position, std::span<const float> logits)>;

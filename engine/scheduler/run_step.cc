@@ -131,7 +131,8 @@ absl::Status Scheduler::RunScore(ScoreJob& job) {
   const auto format = formats_.Get(job.config);
   const int64_t total = job.tokens.size();
   const size_t peak = kv::PredictPeakBytes(
-      format->footprint, job.decode_from < 0 ? total : std::min(job.decode_from, total), total,
+      format->footprint,
+      job.options.decode_from < 0 ? total : std::min(job.options.decode_from, total), total,
       job.config.prefill_chunk_tokens);
   if (!arena_->Reserve(peak)) {
     return MakeError(absl::StatusCode::kResourceExhausted, "KV_EXCEEDS_CAPACITY",
@@ -142,9 +143,11 @@ absl::Status Scheduler::RunScore(ScoreJob& job) {
   {
     SequenceCache cache(format, arena_);
     while (status.ok() && cache.num_tokens() < total) {
-      const bool decoding = job.decode_from >= 0 && cache.num_tokens() >= job.decode_from;
-      const int64_t end =
-          job.decode_from >= 0 && !decoding ? std::min(job.decode_from, total) : total;
+      const bool decoding =
+          job.options.decode_from >= 0 && cache.num_tokens() >= job.options.decode_from;
+      const int64_t end = job.options.decode_from >= 0 && !decoding
+                              ? std::min(job.options.decode_from, total)
+                              : total;
       const int64_t left = end - cache.num_tokens();
       const int64_t step = decoding ? 1 : std::min<int64_t>(job.config.prefill_chunk_tokens, left);
       status = ScoreStep(job, cache, static_cast<int>(step));
@@ -157,7 +160,7 @@ absl::Status Scheduler::RunScore(ScoreJob& job) {
 
 absl::Status Scheduler::ScoreStep(ScoreJob& job, SequenceCache& cache, int tokens) {
   const int64_t first = cache.num_tokens();
-  const bool decoding = job.decode_from >= 0 && first >= job.decode_from;
+  const bool decoding = job.options.decode_from >= 0 && first >= job.options.decode_from;
   StepBatch batch{.decode_rows = decoding ? 1 : 0, .scoring = !decoding};
   int chunk_tile = 0;
   cache.Allocate(tokens);
@@ -166,7 +169,7 @@ absl::Status Scheduler::ScoreStep(ScoreJob& job, SequenceCache& cache, int token
   for (int i = 0; i < tokens; ++i) {
     batch.tokens.push_back(job.tokens[first + i]);
     batch.positions.push_back(static_cast<int32_t>(first + i));
-    if (job.on_logits) batch.logit_rows.push_back(i);
+    if (job.on_logits && first + i >= job.options.logits_from) batch.logit_rows.push_back(i);
   }
   const absl::Status status = transformer_->Forward(
       batch, [&](int row, int, std::span<float> logits) { job.on_logits(first + row, logits); });

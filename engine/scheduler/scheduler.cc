@@ -66,11 +66,11 @@ void Scheduler::Cancel(RequestHandle handle) {
 }
 
 absl::Status Scheduler::Score(std::vector<int32_t> tokens, const KvConfig& config,
-                              int64_t decode_from, ScoreLogitsFn on_logits) {
+                              const ScoreOptions& options, ScoreLogitsFn on_logits) {
   auto job = std::make_unique<ScoreJob>();
   job->tokens = std::move(tokens);
   job->config = config;
-  job->decode_from = decode_from;
+  job->options = options;
   job->on_logits = std::move(on_logits);
   return RunJob(std::move(job));
 }

@@ -43,8 +43,8 @@ class Scheduler {
                                        std::shared_ptr<ResponseSink> sink);
   void Cancel(RequestHandle handle);
   // As Engine::Score; waits for its turn between steps.
-  absl::Status Score(std::vector<int32_t> tokens, const KvConfig& config, int64_t decode_from,
-                     ScoreLogitsFn on_logits);
+  absl::Status Score(std::vector<int32_t> tokens, const KvConfig& config,
+                     const ScoreOptions& options, ScoreLogitsFn on_logits);
   // Runs tokens through the model under `config` without logits, then shows the filled cache to
   // `on_cache` (engine thread).
   using CacheFn = std::function<void(const SequenceCache&)>;
@@ -61,7 +61,7 @@ class Scheduler {
   struct ScoreJob {
     std::vector<int32_t> tokens;
     KvConfig config;
-    int64_t decode_from = -1;
+    ScoreOptions options;
     ScoreLogitsFn on_logits;  // null: no logits wanted
     CacheFn on_cache;         // may be null
     std::promise<absl::Status> done;

@@ -43,7 +43,7 @@ TEST_F(CalibrationTest, RoundTripAndUse) {
     std::vector<float> all;
     const auto config = KvConfig::Parse(text);
     EXPECT_TRUE(engine_
-                    ->Score(Tokens(300, 9), *config, -1,
+                    ->Score(Tokens(300, 9), *config, {},
                             [&](int64_t, std::span<const float> logits) {
                               all.insert(all.end(), logits.begin(), logits.end());
                             })

@@ -15,7 +15,8 @@ class ScoreTest : public EngineTest {
     EXPECT_TRUE(parsed.ok()) << parsed.status();
     std::vector<float> all;
     const absl::Status status = engine_->Score(
-        Tokens(tokens, 5), *parsed, decode_from, [&](int64_t first, std::span<const float> logits) {
+        Tokens(tokens, 5), *parsed, {.decode_from = decode_from},
+        [&](int64_t first, std::span<const float> logits) {
           EXPECT_EQ(first * engine_->model().config.vocab, static_cast<int64_t>(all.size()));
           all.insert(all.end(), logits.begin(), logits.end());
         });
@@ -87,9 +88,9 @@ TEST_F(ScoreTest, RefusesWhatDoesNotFit) {
   const auto config = KvConfig::Parse(kBf16);
   ASSERT_TRUE(config.ok());
   const auto ignore = [](int64_t, std::span<const float>) {};
-  EXPECT_EQ(engine_->Score(Tokens(2000, 1), *config, -1, ignore).code(),
+  EXPECT_EQ(engine_->Score(Tokens(2000, 1), *config, {}, ignore).code(),
             absl::StatusCode::kResourceExhausted);
-  EXPECT_EQ(engine_->Score({}, *config, -1, ignore).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(engine_->Score({}, *config, {}, ignore).code(), absl::StatusCode::kInvalidArgument);
 }
 
 }  // namespace

@@ -40,7 +40,7 @@ absl::Status Run(const char* const* args) {
   int64_t expected = 0;
   bool in_order = true;
   const int64_t vocab = engine->model().config.vocab;
-  KVP_RETURN_IF_ERROR(engine->Score(tokens, config, std::atoll(args[4]),
+  KVP_RETURN_IF_ERROR(engine->Score(tokens, config, {.decode_from = std::atoll(args[4])},
                                     [&](int64_t first_position, std::span<const float> logits) {
                                       in_order &= first_position == expected;
                                       expected += static_cast<int64_t>(logits.size()) / vocab;

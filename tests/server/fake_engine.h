@@ -116,7 +116,8 @@ class FakeEngine final : public Engine {
   std::string Detokenize(std::span<const int32_t> tokens) const override {
     return std::string(tokens.begin(), tokens.end());
   }
-  absl::Status Score(std::span<const int32_t>, const KvConfig&, int64_t, const LogitsFn&) override {
+  absl::Status Score(std::span<const int32_t>, const KvConfig&, const ScoreOptions&,
+                     const LogitsFn&) override {
     return absl::UnimplementedError("not in the fake");
   }
   absl::StatusOr<Calibration> Calibrate(std::span<const int32_t>) override {
