@@ -14,7 +14,7 @@ TOP = "autotuner|clients|deploy|docker|docs|engine|proto|scripts|server|tests"
 PATH = re.compile(rf"`((?:{TOP})/[\w./-]+\.\w+)`")
 
 # What comments in sources say.
-DOCUMENT = re.compile(r"\bdocs/[\w./-]+\.md\b")
+DOCUMENT = re.compile(r"(?<![\w./-])docs/[\w./-]+\.md\b")
 SOURCES = {".h", ".cc", ".cu", ".cuh", ".proto", ".py", ".sh", ".yaml"}
 
 
