@@ -57,8 +57,16 @@ class Value {
   explicit Value(Storage storage) : storage_(std::move(storage)) {}
   static Value MakeUndefined(std::string what) { return Value(Undefined{std::move(what)}); }
   static Value MakeNone() { return Value(None{}); }
-  static Value Bool(bool value) { return Value(Storage(value)); }
-  static Value Int(int64_t value) { return Value(Storage(value)); }
+  static Value Bool(bool value) {
+    Value out;
+    out.storage_.emplace<bool>(value);
+    return out;
+  }
+  static Value Int(int64_t value) {
+    Value out;
+    out.storage_.emplace<int64_t>(value);
+    return out;
+  }
   static Value String(std::string value) {
     return Value(std::make_shared<const std::string>(std::move(value)));
   }

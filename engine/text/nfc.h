@@ -1,4 +1,4 @@
-// Unicode normalization form C.
+// Unicode normalization form C, by the tables of the utf8proc library.
 #pragma once
 
 #include <string>
