@@ -11,7 +11,7 @@ cd "$ROOT"
 GRPC=127.0.0.1:50051  # as in deploy/quickstart.yaml
 METRICS=http://127.0.0.1:9464/metrics
 PROMPT=deploy/samples/northanger_abbey_prompt.txt
-ACCURACY=0.80
+ACCURACY=0.90
 BF16="k=bf16 v=bf16 sink=0 recent=0 chunk=256"
 MAX_TOKENS=64
 KVPARETO=build/release/clients/cli/kvpareto
