@@ -129,8 +129,11 @@ TEST_F(HardshipTest, SlowReaderLosesTheRequest) {
   Start(config);
   v1::GenerateRequest request = TokensRequest(20, 2000);
   request.mutable_response()->set_top_logprobs(20);  // some 400 bytes a token
+  // With bandwidth probing, gRPC may grow the client's window beyond the whole answer.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   grpc::ClientContext context;
-  const auto stub = server_->inference();
+  const auto stub = v1::InferenceService::NewStub(server_->NewChannel(arguments));
   const auto reader = stub->Generate(&context, request);
   // Reads nothing until the server has given up.
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(60);
