@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <sstream>
 #include <thread>
 
@@ -34,20 +35,39 @@ v1::GenerateResponse Event(const std::string& text) {
   return response;
 }
 
+// Collects text and tells other threads when the first of it has come.
+class WatchedOutput : public std::stringbuf {
+ public:
+  explicit WatchedOutput(std::atomic<bool>* written) : written_(written) {}
+
+ protected:
+  std::streamsize xsputn(const char* text, std::streamsize size) override {
+    const std::streamsize done = std::stringbuf::xsputn(text, size);
+    if (done > 0) *written_ = true;
+    return done;
+  }
+
+ private:
+  std::atomic<bool>* const written_;
+};
+
 class ProgramTest : public ::testing::Test {
  protected:
   int Run(std::vector<std::string> words, const std::string& input = "") {
     std::istringstream in(input);
-    std::ostringstream out, err;
+    WatchedOutput output(&output_began_);
+    std::ostream out(&output);
+    std::ostringstream err;
     Console console{.in = in, .out = out, .err = err};
     words.insert(words.end(), {"--server", server_.address});
     const int status = RunProgram(words, console);
-    out_ = out.str();
+    out_ = output.str();
     err_ = err.str();
     return status;
   }
 
   FakeServer server_;
+  std::atomic<bool> output_began_{false};
   std::string out_, err_;
 };
 
@@ -180,7 +200,8 @@ TEST_F(ProgramTest, InterruptCancelsTheCall) {
   server_.inference.responses = {Event("delta { text: 'so far' }")};
   server_.inference.hang = true;
   std::thread interrupter([&] {
-    while (!server_.inference.hanging) std::this_thread::yield();
+    // Only once the client has shown the text: a call cancelled before has nothing to show.
+    while (!server_.inference.hanging || !output_began_) std::this_thread::yield();
     kill(getpid(), SIGINT);
   });
   EXPECT_EQ(Run({"generate", "x"}), 130);
