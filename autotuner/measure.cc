@@ -41,10 +41,10 @@ std::vector<NamedConfig> UsableConfigs(const MeasureOptions& options, const Mode
   return configs;
 }
 
-// The rows that nothing dominates; the fastest bf16 row if none of them is bf16.
+// The rows that nothing dominates at some length; the fastest bf16 row if none of them is bf16.
 std::vector<ParetoRow> Frontier(const std::vector<ParetoRow>& rows, const ModelConfig& model,
-                                int64_t context_tokens) {
-  std::vector<ParetoRow> kept = NonDominated(rows, model, context_tokens);
+                                std::span<const int64_t> contexts) {
+  std::vector<ParetoRow> kept = NonDominated(rows, model, contexts);
   const auto is_bf16 = [](const ParetoRow& row) { return row.config.is_bf16(); };
   if (std::any_of(kept.begin(), kept.end(), is_bf16)) return kept;
   const ParetoRow* fastest = nullptr;
@@ -148,7 +148,8 @@ absl::StatusOr<ParetoTable> Measure(const MeasureOptions& options) {
   table.model_name = model.config.name;
   table.model_fingerprint = model.fingerprint;
   table.provenance = MakeProvenance(options, model);
-  table.rows = options.keep_dominated ? rows : Frontier(rows, model.config, longest);
+  table.rows =
+      options.keep_dominated ? rows : Frontier(rows, model.config, options.accuracy.contexts);
   return table;
 }
 

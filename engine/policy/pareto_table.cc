@@ -21,6 +21,19 @@ bool Dominates(const Point& a, const Point& b) {
          (a.bytes < b.bytes || a.accuracy > b.accuracy || a.speed > b.speed);
 }
 
+std::vector<Point> PointsAt(const std::vector<ParetoRow>& rows, const ModelConfig& model,
+                            int64_t context_tokens) {
+  std::vector<Point> points;
+  for (const ParetoRow& row : rows) {
+    const size_t kv_bytes = kv::PredictPeakBytes(Footprint(row.config, model), context_tokens,
+                                                 context_tokens, row.config.prefill_chunk_tokens);
+    points.push_back({.bytes = kv_bytes + row.workspace_bytes,
+                      .accuracy = AccuracyLowAt(row, context_tokens).value_or(-1.0),
+                      .speed = row.speed.decode_tokens_per_second});
+  }
+  return points;
+}
+
 }  // namespace
 
 const ParetoRow* ParetoTable::Find(std::string_view name) const {
@@ -52,20 +65,19 @@ absl::Status CheckTableForModel(const ParetoTable& table, const ModelConfig& mod
 }
 
 std::vector<ParetoRow> NonDominated(const std::vector<ParetoRow>& rows, const ModelConfig& model,
-                                    int64_t context_tokens) {
-  std::vector<Point> points;
-  for (const ParetoRow& row : rows) {
-    const size_t kv_bytes = kv::PredictPeakBytes(Footprint(row.config, model), context_tokens,
-                                                 context_tokens, row.config.prefill_chunk_tokens);
-    points.push_back({.bytes = kv_bytes + row.workspace_bytes,
-                      .accuracy = AccuracyLowAt(row, context_tokens).value_or(-1.0),
-                      .speed = row.speed.decode_tokens_per_second});
+                                    std::span<const int64_t> contexts) {
+  std::vector<bool> keep(rows.size(), false);
+  for (int64_t context : contexts) {
+    const std::vector<Point> points = PointsAt(rows, model, context);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const bool dominated = std::any_of(points.begin(), points.end(),
+                                         [&](const Point& p) { return Dominates(p, points[i]); });
+      if (!dominated) keep[i] = true;
+    }
   }
   std::vector<ParetoRow> kept;
   for (size_t i = 0; i < rows.size(); ++i) {
-    const bool dominated = std::any_of(points.begin(), points.end(),
-                                       [&](const Point& p) { return Dominates(p, points[i]); });
-    if (!dominated) kept.push_back(rows[i]);
+    if (keep[i]) kept.push_back(rows[i]);
   }
   return kept;
 }

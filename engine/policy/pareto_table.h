@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -79,11 +80,12 @@ std::string FormatParetoTable(const ParetoTable& table);  // YAML; Parse(Format(
 absl::Status CheckTableForModel(const ParetoTable& table, const ModelConfig& model,
                                 const std::string& fingerprint);
 
-// The rows that no other row dominates in (bytes, accuracy_low, decode speed) for a prompt of
-// `context_tokens`: bytes are the predicted peak and the row's workspace, as a budget counts them.
-// Rows without a known accuracy are worst in it. Every row's config fits the model.
+// The rows that, for a prompt of at least one of the lengths in `contexts`, no other row dominates
+// in (bytes, accuracy_low, decode speed): a request is served at one length, so a row that is best
+// at any of them is worth having. Bytes are the predicted peak and the row's workspace, as a budget
+// counts them. Rows without a known accuracy are worst in it. Every row's config fits the model.
 std::vector<ParetoRow> NonDominated(const std::vector<ParetoRow>& rows, const ModelConfig& model,
-                                    int64_t context_tokens);
+                                    std::span<const int64_t> contexts);
 
 // The bucket that serves a context of `tokens`: the first whose maximum covers it, the last one if
 // none does. Null when the row has no accuracy at all.

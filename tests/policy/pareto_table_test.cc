@@ -226,7 +226,7 @@ TEST(NonDominatedTest, KeepsExactlyTheRowsThatNothingBeats) {
   for (int i = 0; i < 200; ++i) {
     const std::vector<ParetoRow> rows = random.Table(random.Pick(1, 25), model.layers).rows;
     const int64_t context = random.Pick(1, 8192);
-    const std::vector<ParetoRow> kept = NonDominated(rows, model, context);
+    const std::vector<ParetoRow> kept = NonDominated(rows, model, {&context, 1});
     ASSERT_FALSE(kept.empty());
     size_t next_kept = 0;  // order is preserved
     for (const ParetoRow& row : rows) {
@@ -243,6 +243,28 @@ TEST(NonDominatedTest, KeepsExactlyTheRowsThatNothingBeats) {
     }
     ASSERT_EQ(next_kept, kept.size());
   }
+}
+
+// Better at short contexts alone, and dominated at long ones: kept, since short requests exist.
+TEST(NonDominatedTest, OneLengthAtWhichARowIsBestIsEnough) {
+  const ModelConfig model = SmallModel();
+  RandomPolicy random(44);
+  ParetoRow small = random.Table(1, model.layers).rows[0];
+  small.accuracy = {{.max_context_tokens = 1024, .accuracy = 0.9, .accuracy_low = 0.9},
+                    {.max_context_tokens = 8192, .accuracy = 0.95, .accuracy_low = 0.95}};
+  small.speed.decode_tokens_per_second = 100;
+  ParetoRow large = small;
+  large.name = "large";
+  large.workspace_bytes += 1;
+  large.accuracy[0].accuracy_low = 0.92;
+  const std::vector<ParetoRow> rows = {small, large};
+  const auto kept = [&](std::vector<int64_t> contexts) {
+    return NonDominated(rows, model, contexts).size();
+  };
+  EXPECT_EQ(kept({1024}), 2u);
+  EXPECT_EQ(kept({8192}), 1u);
+  EXPECT_EQ(kept({1024, 8192}), 2u);
+  EXPECT_EQ(kept({}), 0u);
 }
 
 }  // namespace
