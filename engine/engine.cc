@@ -6,10 +6,10 @@
 #include "engine/base/check.h"
 #include "engine/cpu/cpu_backend.h"
 #include "engine/kv/arena.h"
+#include "engine/model/kv_transforms.h"
 #include "engine/model/model_source.h"
 #include "engine/model/transformer.h"
 #include "engine/preparer.h"
-#include "engine/scheduler/measure_ranges.h"
 #include "engine/scheduler/scheduler.h"
 
 namespace kvpareto {
@@ -59,7 +59,9 @@ class EngineImpl final : public Engine {
   }
   absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config,
                      const ScoreOptions& options, const LogitsFn& on_logits) override;
-  absl::StatusOr<Calibration> Calibrate(std::span<const int32_t> tokens) override;
+  absl::Status Observe(std::span<const int32_t> tokens, const ObserveFn& observe) override;
+  absl::StatusOr<std::vector<float>> KeyBias(int layer) const override;
+  absl::StatusOr<std::vector<float>> OutputProjection(int layer) const override;
   void Drain(std::chrono::steady_clock::time_point deadline) override {
     scheduler_->Drain(deadline);
   }
@@ -78,6 +80,7 @@ class EngineImpl final : public Engine {
   absl::Status LoadText(const ModelSource& source);
   absl::Status LoadCalibrationAndTable();
   absl::Status CheckCalibrated(const KvConfig& config) const;
+  absl::Status CheckScoreTokens(std::span<const int32_t> tokens) const;
 
   const EngineOptions options_;
   ModelInfo info_;
@@ -107,14 +110,10 @@ absl::Status EngineImpl::LoadText(const ModelSource& source) {
   return absl::OkStatus();
 }
 
-// A config whose codecs store no scales cannot be used without the ranges they were made for.
 absl::Status EngineImpl::CheckCalibrated(const KvConfig& config) const {
-  if (!config.needs_calibration() || calibration_.has_value()) return absl::OkStatus();
-  return MakeError(
-      absl::StatusCode::kFailedPrecondition, "CALIBRATION_MISSING",
-      absl::StrCat("\"", config.ToString(),
-                   "\" needs static ranges; make them with kvpareto-tune calibrate and "
-                   "set the model's calibration file"));
+  const TransformSpec spec{.transforms = config.transforms,
+                           .codecs = config.PerLayer(info_.config.layers)};
+  return kvpareto::CheckCalibrated(spec, calibration_ ? &*calibration_ : nullptr);
 }
 
 absl::Status EngineImpl::LoadCalibrationAndTable() {
@@ -157,9 +156,8 @@ absl::Status EngineImpl::Load() {
   info_.weights_bytes = weights.resident_bytes();
   const StepLimits limits{.max_decode_rows = options_.max_running_sequences,
                           .max_prefill_rows = options_.max_step_tokens};
-  KVP_ASSIGN_OR_RETURN(transformer_, Transformer::Create(info_.config, std::move(weights),
-                                                         calibration_ ? &*calibration_ : nullptr,
-                                                         limits, backend_.get()));
+  KVP_ASSIGN_OR_RETURN(
+      transformer_, Transformer::Create(info_.config, std::move(weights), limits, backend_.get()));
 
   const size_t capacity = options_.kv_capacity_bytes / kv::kRegionAlignment * kv::kRegionAlignment;
   KVP_ASSIGN_OR_RETURN(arena_memory_, backend_->Allocate(capacity));
@@ -170,8 +168,9 @@ absl::Status EngineImpl::Load() {
   const SchedulerOptions scheduling{.max_prefill_rows = options_.max_step_tokens,
                                     .max_running_sequences = options_.max_running_sequences,
                                     .max_queued_requests = options_.max_queued_requests};
-  scheduler_ = std::make_unique<Scheduler>(scheduling, backend_.get(), transformer_.get(),
-                                           tokenizer_.get(), arena_.get());
+  scheduler_ =
+      std::make_unique<Scheduler>(scheduling, backend_.get(), transformer_.get(), tokenizer_.get(),
+                                  arena_.get(), calibration_ ? &*calibration_ : nullptr);
   preparer_ = {.options = &options_,
                .model = &info_.config,
                .table = &table_,
@@ -188,6 +187,15 @@ absl::Status EngineImpl::Load() {
   return absl::OkStatus();
 }
 
+absl::Status EngineImpl::CheckScoreTokens(std::span<const int32_t> tokens) const {
+  if (!tokens.empty() && tokens.size() <= static_cast<size_t>(info_.config.context_tokens)) {
+    return absl::OkStatus();
+  }
+  return MakeError(absl::StatusCode::kInvalidArgument, "PROMPT_TOO_LONG",
+                   absl::StrCat("scoring takes 1 to ", info_.config.context_tokens, " tokens, not ",
+                                tokens.size()));
+}
+
 absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& config,
                                const ScoreOptions& options, const LogitsFn& on_logits) {
   KVP_RETURN_IF_ERROR(config.ValidateFor(info_.config));
@@ -195,34 +203,29 @@ absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& 
   if (config.prefill_chunk_tokens > options_.max_step_tokens) {
     return OptionError("max_step_tokens", "is below the config's prefill chunk");
   }
-  if (tokens.empty() || tokens.size() > static_cast<size_t>(info_.config.context_tokens)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "PROMPT_TOO_LONG",
-                     absl::StrCat("scoring takes 1 to ", info_.config.context_tokens,
-                                  " tokens, not ", tokens.size()));
-  }
+  KVP_RETURN_IF_ERROR(CheckScoreTokens(tokens));
   KVP_ASSIGN_OR_RETURN(std::vector<int32_t> checked,
                        preparer_.Tokenize(std::vector<int32_t>(tokens.begin(), tokens.end())));
   return scheduler_->Score(std::move(checked), config, options, on_logits);
 }
 
-absl::StatusOr<Calibration> EngineImpl::Calibrate(std::span<const int32_t> tokens) {
-  KVP_ASSIGN_OR_RETURN(std::vector<int32_t> all,
+absl::Status EngineImpl::Observe(std::span<const int32_t> tokens, const ObserveFn& observe) {
+  KVP_RETURN_IF_ERROR(CheckScoreTokens(tokens));
+  KVP_ASSIGN_OR_RETURN(std::vector<int32_t> checked,
                        preparer_.Tokenize(std::vector<int32_t>(tokens.begin(), tokens.end())));
-  if (all.empty()) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "EMPTY_PROMPT", "the text is empty");
-  }
-  Calibration calibration{.fingerprint = info_.fingerprint};
   const KvConfig config =
       KvConfig::Bf16(std::min(512, options_.max_step_tokens / kv::kBlockTokens * kv::kBlockTokens));
-  const size_t piece = info_.config.context_tokens;
-  for (size_t begin = 0; begin < all.size(); begin += piece) {
-    const auto first = all.begin() + begin;
-    const auto last = all.begin() + std::min(begin + piece, all.size());
-    KVP_RETURN_IF_ERROR(scheduler_->Fill({first, last}, config, [&](const SequenceCache& cache) {
-      WidenRanges(cache, info_.config, *backend_, calibration);
-    }));
-  }
-  return calibration;
+  return scheduler_->Observe(std::move(checked), config, observe);
+}
+
+absl::StatusOr<std::vector<float>> EngineImpl::KeyBias(int layer) const {
+  KVP_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source, OpenModel(options_.model_path));
+  return ReadKeyBias(*source, layer);
+}
+
+absl::StatusOr<std::vector<float>> EngineImpl::OutputProjection(int layer) const {
+  KVP_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source, OpenModel(options_.model_path));
+  return ReadOutputProjection(*source, layer);
 }
 
 }  // namespace

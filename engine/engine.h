@@ -84,9 +84,15 @@ class Engine {
   virtual absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config,
                              const ScoreOptions& options, const LogitsFn& on_logits) = 0;
 
-  // Runs `tokens` through a bf16 cache in pieces of the context length and returns the ranges that
-  // keys and values took. Blocks until done. Errors: as Score.
-  virtual absl::StatusOr<Calibration> Calibrate(std::span<const int32_t> tokens) = 0;
+  // Runs `tokens` (at most the context length) through a bf16 cache and shows every layer's
+  // queries, keys and values. Blocks until done. Errors: as Score.
+  virtual absl::Status Observe(std::span<const int32_t> tokens, const ObserveFn& observe) = 0;
+
+  // Parts of the weights that calibration needs, as floats: the bias of a layer's K projection
+  // [kv_heads, head_dim] (empty: it has none), and its attention output projection [hidden, heads *
+  // head_dim]. Read from the model's file. Errors: as opening it.
+  virtual absl::StatusOr<std::vector<float>> KeyBias(int layer) const = 0;
+  virtual absl::StatusOr<std::vector<float>> OutputProjection(int layer) const = 0;
 
   // Refuses new requests (UNAVAILABLE, DRAINING) and returns when the running ones have finished or
   // `deadline` has passed (then the rest are cancelled).

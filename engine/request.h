@@ -100,9 +100,28 @@ class ResponseSink {
 
 // How Engine::Score runs a text.
 struct ScoreOptions {
-  int64_t decode_from = -1;  // tokens from here on go one by one (decode path); -1: all in chunks
-  int64_t logits_from = 0;   // no logits are computed for earlier positions
+  // Tokens from here on are computed as generated ones are: each reads what the cache holds when it
+  // is the newest. Many go through the model in one step, with the same result to the bit as one by
+  // one. -1: all in prefill chunks.
+  int64_t decode_from = -1;
+  int64_t logits_from = 0;    // no logits are computed for earlier positions
+  int64_t logits_stride = 1;  // logits of every so many positions from logits_from on
+  // Keys and values go through their codec when they are written, so that nothing behind the sink
+  // is read exactly: a cache without an open block, as others keep it. For codecs with scales per
+  // token only (others: INVALID_ARGUMENT, CODEC_NEEDS_BLOCKS).
+  bool encode_on_write = false;
 };
+
+// One layer's queries, keys and values of consecutive tokens, after RoPE and before any transform:
+// q [rows, heads * head_dim], k and v [rows, kv_heads * head_dim], floats.
+struct LayerObservation {
+  int layer = 0;
+  int64_t first_position = 0;
+  int rows = 0;
+  std::span<const float> q, k, v;
+};
+// Called on the engine thread; the spans are valid during the call.
+using ObserveFn = std::function<void(const LayerObservation&)>;
 
 // Receives teacher-forced logits (Engine::Score): those of `first_position` and the positions that
 // follow, [rows, vocab] floats.

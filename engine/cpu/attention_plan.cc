@@ -8,7 +8,8 @@ namespace kvpareto::cpu {
 namespace {
 
 // A task for `rows` query rows from `row` on of one KV head.
-AttentionTask MakeTask(const AttentionArgs& args, int row, int rows, int position, int kv_head) {
+AttentionTask MakeTask(const AttentionArgs& args, const AttentionSequence& sequence, int row,
+                       int rows, int position, int kv_head) {
   AttentionTask task;
   task.q_stride = args.q.cols;
   task.out_stride = args.out.cols;
@@ -24,8 +25,14 @@ AttentionTask MakeTask(const AttentionArgs& args, int row, int rows, int positio
       reinterpret_cast<const float*>(args.q.data) + static_cast<size_t>(row) * args.q.cols + column;
   task.out =
       reinterpret_cast<float*>(args.out.data) + static_cast<size_t>(row) * args.out.cols + column;
-  if (!args.k_ranges.empty()) task.k_range = args.k_ranges[kv_head];
-  if (!args.v_ranges.empty()) task.v_range = args.v_ranges[kv_head];
+  if (!sequence.k_ranges.empty()) task.k_range = sequence.k_ranges[kv_head];
+  if (!sequence.v_ranges.empty()) task.v_range = sequence.v_ranges[kv_head];
+  if (sequence.key_bias) {
+    task.bias_q = reinterpret_cast<const float*>(args.bias_query.data) +
+                  static_cast<size_t>(row) * args.bias_query.cols + column;
+    task.bias_q_stride = args.bias_query.cols;
+    task.inverse_frequency = args.inverse_frequency.data();
+  }
   return task;
 }
 
@@ -71,7 +78,7 @@ void AttentionPlan::Build(const AttentionArgs& args, int block_rows) {
     if (sequence.num_rows == 0) continue;
     if (sequence.first_row < args.split.decode_rows) {
       KVP_CHECK(sequence.num_rows == 1);
-      AddDecode(args, sequence.first_row, sequence.first_position, readable);
+      AddDecode(args, sequence, readable);
     } else {
       AddPrefill(args, sequence, readable, block_rows);
     }
@@ -100,8 +107,10 @@ void AttentionPlan::AddPieces(const KvSpan& span) {
 }
 
 // One task per KV head and split.
-void AttentionPlan::AddDecode(const AttentionArgs& args, int row, int position,
+void AttentionPlan::AddDecode(const AttentionArgs& args, const AttentionSequence& sequence,
                               std::span<const TilePiece> readable) {
+  const int row = sequence.first_row;
+  const int position = sequence.first_position;
   readable = Visible(readable, position, position, args.sliding_window);
   const int group = args.heads / args.kv_heads;
   const auto split_of = [](const TilePiece& piece) {
@@ -117,7 +126,7 @@ void AttentionPlan::AddDecode(const AttentionArgs& args, int row, int position,
   for (int h = 0; h < args.kv_heads; ++h) {
     for (size_t s = 0; s < splits.size(); ++s) {
       PlannedTask planned;
-      planned.task = MakeTask(args, row, 1, position, h);
+      planned.task = MakeTask(args, sequence, row, 1, position, h);
       planned.decode_row = static_cast<int>(decode_rows.size());
       planned.first_state = num_states + static_cast<int>(h * splits.size() + s) * group;
       SetPieces(splits[s], planned);
@@ -139,7 +148,7 @@ void AttentionPlan::AddPrefill(const AttentionArgs& args, const AttentionSequenc
         Visible(readable, position, position + rows - 1, args.sliding_window);
     for (int h = 0; h < args.kv_heads; ++h) {
       PlannedTask planned;
-      planned.task = MakeTask(args, sequence.first_row + row, rows, position, h);
+      planned.task = MakeTask(args, sequence, sequence.first_row + row, rows, position, h);
       SetPieces(visible, planned);
       tasks.push_back(planned);
     }

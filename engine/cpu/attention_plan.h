@@ -40,7 +40,7 @@ struct AttentionPlan {
 
  private:
   void AddPieces(const KvSpan& span);
-  void AddDecode(const AttentionArgs& args, int row, int position,
+  void AddDecode(const AttentionArgs& args, const AttentionSequence& sequence,
                  std::span<const TilePiece> readable);
   void AddPrefill(const AttentionArgs& args, const AttentionSequence& sequence,
                   std::span<const TilePiece> readable, int block_rows);

@@ -50,6 +50,11 @@ struct AttentionTask {
   int kv_head = 0;
   kv::StaticRange k_range;
   kv::StaticRange v_range;
+  // With a key bias (ops/backend.h): row i, head g: bias_q + i * bias_q_stride + g * head_dim. Null
+  // without.
+  const float* bias_q = nullptr;
+  int bias_q_stride = 0;
+  const float* inverse_frequency = nullptr;  // [head_dim / 2]
   // Results: the output rows when `states` is null, else one state per head (rows == 1).
   float* out = nullptr;  // row i, head g: out + i * out_stride + g * head_dim
   int out_stride = 0;

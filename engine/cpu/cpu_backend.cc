@@ -18,6 +18,7 @@
 #include "engine/cpu/linear.h"
 #include "engine/cpu/packed_weight.h"
 #include "engine/cpu/thread_pool.h"
+#include "engine/cpu/transform_row.h"
 
 namespace kvpareto {
 namespace {
@@ -80,6 +81,8 @@ class CpuBackend : public Backend {
   void RmsNorm(const RmsNormArgs& args) override;
   void Linear(const LinearArgs& args) override { linear_.Run(args); }
   void Rope(const RopeArgs& args) override;
+  void TransformKv(const TransformKvArgs& args) override;
+  void TransformOutput(const TransformOutputArgs& args) override;
   void StoreKv(const StoreKvArgs& args) override { cpu::StoreKv(isa_, pool_, args); }
   void Seal(const SealArgs& args) override { cpu::Seal(isa_, pool_, args); }
   void Attention(const AttentionArgs& args) override { attention_->Run(args); }
@@ -152,6 +155,32 @@ void CpuBackend::Rope(const RopeArgs& args) {
       elementwise_.rope(cosine, sine, pairs, x);
     }
   });
+}
+
+void CpuBackend::TransformKv(const TransformKvArgs& args) {
+  KVP_CHECK(args.head_dim / 2 <= kMaxHeadPairs &&
+            static_cast<int>(args.positions.size()) == args.qkv.rows);
+  for (const TransformItem& item : args.items) {
+    ForRows(item.num_rows, (args.heads + 2 * args.kv_heads) * args.head_dim, [&](int i) {
+      const int row = item.first_row + i;
+      const cpu::TransformRow target = {
+          .q = RowOf(args.qkv, row),
+          .k = RowOf(args.qkv, row) + args.k_first_col,
+          .v = RowOf(args.qkv, row) + args.v_first_col,
+          .bias_query = args.bias_query.data == nullptr ? nullptr : RowOf(args.bias_query, row),
+          .position = args.positions[row]};
+      cpu::TransformKvRow(elementwise_, *item.transform, args, target);
+    });
+  }
+}
+
+void CpuBackend::TransformOutput(const TransformOutputArgs& args) {
+  for (const TransformItem& item : args.items) {
+    ForRows(item.num_rows, args.heads * args.head_dim, [&](int i) {
+      cpu::TransformOutputRow(elementwise_, *item.transform, args,
+                              RowOf(args.out, item.first_row + i));
+    });
+  }
 }
 
 void CpuBackend::SiluMul(Activations x, Activations y) {

@@ -29,13 +29,23 @@ void Rope(const float* cosine, const float* sine, int pairs, float* x) {
   }
 }
 
+void MultiplyRow(const float* x, const float* matrix, int n, float* y) {
+  for (int o = 0; o < n; ++o) y[o] = 0.0f;
+  for (int i = 0; i < n; ++i) {
+    for (int o = 0; o < n; ++o) y[o] += x[i] * matrix[static_cast<size_t>(i) * n + o];
+  }
+}
+
 void SiluMul(const float* gate, const float* up, int cols, float* y) {
   for (int c = 0; c < cols; ++c) y[c] = gate[c] / (1.0f + std::exp(-gate[c])) * up[c];
 }
 
 }  // namespace
 
-constinit const ElementwiseKernels kElementwiseScalar = {
-    .rms_norm = RmsNorm, .rope_angles = RopeAngles, .rope = Rope, .silu_mul = SiluMul};
+constinit const ElementwiseKernels kElementwiseScalar = {.rms_norm = RmsNorm,
+                                                         .rope_angles = RopeAngles,
+                                                         .rope = Rope,
+                                                         .multiply_row = MultiplyRow,
+                                                         .silu_mul = SiluMul};
 
 }  // namespace kvpareto::cpu

@@ -13,6 +13,9 @@ struct ElementwiseKernels {
                       float* sine);
   // Rotates (x[i], x[i + pairs]) of one head in place.
   void (*rope)(const float* cosine, const float* sine, int pairs, float* x);
+  // y[o] = sum_i x[i] matrix[i][o], matrix [n, n] row-major; y is not x. The order of the sums is
+  // fixed.
+  void (*multiply_row)(const float* x, const float* matrix, int n, float* y);
   // y = gate / (1 + exp(-gate)) * up
   void (*silu_mul)(const float* gate, const float* up, int cols, float* y);
 };

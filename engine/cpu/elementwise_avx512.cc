@@ -105,6 +105,25 @@ void Rope(const float* cosine, const float* sine, int pairs, float* x) {
   }
 }
 
+// Blocks of 64 outputs, whose sums stay in registers.
+void MultiplyRow(const float* x, const float* matrix, int n, float* y) {
+  for (int o = 0; o < n; o += 4 * kLanes) {
+    __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
+                      _mm512_setzero_ps()};
+    for (int i = 0; i < n; ++i) {
+      const __m512 factor = _mm512_set1_ps(x[i]);
+      const float* row = matrix + static_cast<size_t>(i) * n + o;
+      for (int v = 0; v < 4; ++v) {
+        const __mmask16 mask = TailMask(n - o - v * kLanes);
+        sums[v] = _mm512_fmadd_ps(factor, _mm512_maskz_loadu_ps(mask, row + v * kLanes), sums[v]);
+      }
+    }
+    for (int v = 0; v < 4; ++v) {
+      _mm512_mask_storeu_ps(y + o + v * kLanes, TailMask(n - o - v * kLanes), sums[v]);
+    }
+  }
+}
+
 void SiluMul(const float* gate, const float* up, int cols, float* y) {
   const __m512 one = _mm512_set1_ps(1.0f);
   for (int c = 0; c < cols; c += kLanes) {
@@ -118,7 +137,10 @@ void SiluMul(const float* gate, const float* up, int cols, float* y) {
 
 }  // namespace
 
-constinit const ElementwiseKernels kElementwiseAvx512 = {
-    .rms_norm = RmsNorm, .rope_angles = RopeAngles, .rope = Rope, .silu_mul = SiluMul};
+constinit const ElementwiseKernels kElementwiseAvx512 = {.rms_norm = RmsNorm,
+                                                         .rope_angles = RopeAngles,
+                                                         .rope = Rope,
+                                                         .multiply_row = MultiplyRow,
+                                                         .silu_mul = SiluMul};
 
 }  // namespace kvpareto::cpu

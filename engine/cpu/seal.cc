@@ -43,7 +43,7 @@ void Seal(Isa isa, ThreadPool& pool, const SealArgs& args) {
     KVP_CHECK(from.tile_tokens == kv::kBlockTokens && to.tile_tokens == kv::kBlockTokens);
     const int head = index % per_item / 2;
     const bool key = index % 2 == 0;
-    const std::span<const kv::StaticRange> ranges = key ? args.k_ranges : args.v_ranges;
+    const std::span<const kv::StaticRange> ranges = key ? item.k_ranges : item.v_ranges;
     SealTask task;
     task.role = key ? kv::Role::kKey : kv::Role::kValue;
     task.codec = key ? to.k_codec : to.v_codec;

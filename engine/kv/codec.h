@@ -24,10 +24,13 @@ enum class Granularity : uint8_t {
   kPerTensor,   // layer and head: a static range from calibration; nothing stored in the tile
 };
 
-// A static range for kPerTensor codecs, from calibration, of one (layer, KV head, role).
+// What is known beforehand of the tiles of one (layer, KV head, role). Codecs with kPerTensor
+// granularity take their range from here; codecs that store scales shrink the range they fit to the
+// share `clip` of its width, about its middle (1: all of it).
 struct StaticRange {
   float min = 0.0f;
   float max = 0.0f;
+  float clip = 1.0f;
 };
 
 struct CodecInfo {

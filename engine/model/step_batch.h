@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/kv/block_layout.h"
+#include "engine/model/kv_transforms.h"
 
 namespace kvpareto {
 
@@ -28,6 +29,7 @@ struct SequenceStep {
   int first_row = 0;
   int num_rows = 0;
   int first_position = 0;
+  const KvTransforms* transforms = nullptr;  // outlives the step
 
   struct Store {
     BlockSpan destination;  // bf16

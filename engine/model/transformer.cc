@@ -19,27 +19,26 @@ int QkvCols(const ModelConfig& c) { return (c.heads + 2 * c.kv_heads) * c.head_d
 int InnerFirstCols(const ModelConfig& c) { return std::max(QkvCols(c), 2 * c.ffn); }
 int InnerSecondCols(const ModelConfig& c) { return std::max(c.heads * c.head_dim, c.ffn); }
 
+// Of models whose key bias may have to be removed (ops/backend.h).
+int BiasQueryCols(const ModelConfig& c) { return c.qkv_bias ? c.heads * c.head_dim : 0; }
+
 int RowElements(const ModelConfig& c) {
-  return 2 * c.hidden + InnerFirstCols(c) + InnerSecondCols(c);
+  return 2 * c.hidden + InnerFirstCols(c) + InnerSecondCols(c) + BiasQueryCols(c);
 }
 
 }  // namespace
 
-Transformer::Transformer(const ModelConfig& config, ModelWeights weights,
-                         const Calibration* calibration, Backend* backend)
+Transformer::Transformer(const ModelConfig& config, ModelWeights weights, Backend* backend)
     : config_(config),
       weights_(std::move(weights)),
-      calibration_(calibration),
       backend_(backend),
       chunk_layout_(kv::BlockLayout::Bf16(1, config.kv_heads, config.head_dim)) {}
 
 absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const ModelConfig& config,
                                                                  ModelWeights weights,
-                                                                 const Calibration* calibration,
                                                                  const StepLimits& limits,
                                                                  Backend* backend) {
-  std::unique_ptr<Transformer> model(
-      new Transformer(config, std::move(weights), calibration, backend));
+  std::unique_ptr<Transformer> model(new Transformer(config, std::move(weights), backend));
   model->PlanWorkspace(limits);
   const size_t bytes =
       model->logits_offset_ + kLogitRows * size_t(config.vocab) * backend->activation_bytes();
@@ -62,6 +61,7 @@ void Transformer::PlanWorkspace(const StepLimits& limits) {
   normed_offset_ = region(rows * config_.hidden * element);
   inner_offset_ = region(rows * InnerFirstCols(config_) * element);
   inner_second_offset_ = region(rows * InnerSecondCols(config_) * element);
+  bias_query_offset_ = region(rows * BiasQueryCols(config_) * element);
   chunk_offset_ = region(chunk_tiles_ * chunk_layout_.bytes());
   logit_rows_offset_ = region(kLogitRows * size_t(config_.hidden) * element);
   logits_offset_ = offset;
@@ -120,8 +120,23 @@ void Transformer::SetLayer(int layer, const StepBatch& batch) {
   };
   stores_.clear();
   seals_.clear();
+  transforms_.clear();
   size_t next_span = 0;
-  for (const SequenceStep& sequence : batch.sequences) {
+  for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    const SequenceStep& sequence = batch.sequences[i];
+    std::span<const kv::StaticRange> k_ranges, v_ranges;
+    if (const KvTransforms* transforms = sequence.transforms) {
+      k_ranges = transforms->KeyRanges(layer);
+      v_ranges = transforms->ValueRanges(layer);
+      if (const LayerTransform* transform = transforms->layer(layer)) {
+        transforms_.push_back({.first_row = sequence.first_row,
+                               .num_rows = sequence.num_rows,
+                               .transform = transform});
+      }
+      sequences_[i].key_bias = transforms->key_bias(layer);
+    }
+    sequences_[i].k_ranges = k_ranges;
+    sequences_[i].v_ranges = v_ranges;
     for (const BlockSpan& span : sequence.reads) spans_[next_span++] = view(span);
     for (const SequenceStep::Store& store : sequence.stores) {
       stores_.push_back({.destination = view(store.destination), .first_row = store.first_row});
@@ -130,7 +145,9 @@ void Transformer::SetLayer(int layer, const StepBatch& batch) {
       seals_.push_back({.source = seal.source.data,
                         .source_layout = &seal.source.ForLayer(layer),
                         .destination = seal.destination.data,
-                        .destination_layout = &seal.destination.ForLayer(layer)});
+                        .destination_layout = &seal.destination.ForLayer(layer),
+                        .k_ranges = k_ranges,
+                        .v_ranges = v_ranges});
     }
   }
 }
@@ -187,12 +204,21 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
                   .positions = batch.positions,
                   .inverse_frequency = config_.inverse_frequency});
 
-  std::span<const kv::StaticRange> k_ranges, v_ranges;
-  if (calibration_ != nullptr) {
-    k_ranges = calibration_->KeyRanges(layer);
-    v_ranges = calibration_->ValueRanges(layer);
-  }
+  if (observe_) Observe(layer, qkv);
   SetLayer(layer, batch);
+  const Activations bias_query = Matrix(bias_query_offset_, rows, config_.heads * config_.head_dim);
+  if (!transforms_.empty()) {
+    backend_->TransformKv({.qkv = qkv,
+                           .k_first_col = k_col,
+                           .v_first_col = v_col,
+                           .heads = config_.heads,
+                           .kv_heads = config_.kv_heads,
+                           .head_dim = config_.head_dim,
+                           .positions = batch.positions,
+                           .inverse_frequency = config_.inverse_frequency,
+                           .items = transforms_,
+                           .bias_query = config_.qkv_bias ? bias_query : Activations{}});
+  }
   backend_->StoreKv({.qkv = qkv,
                      .k_first_col = k_col,
                      .v_first_col = v_col,
@@ -208,20 +234,31 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
                        .sliding_window = config_.sliding_window,
                        .split = split,
                        .sequences = sequences_,
-                       .k_ranges = k_ranges,
-                       .v_ranges = v_ranges});
+                       .bias_query = config_.qkv_bias ? bias_query : Activations{},
+                       .inverse_frequency = config_.inverse_frequency});
   if (!seals_.empty()) {
-    backend_->Seal({.kv_heads = config_.kv_heads,
-                    .head_dim = config_.head_dim,
-                    .items = seals_,
-                    .k_ranges = k_ranges,
-                    .v_ranges = v_ranges});
+    backend_->Seal({.kv_heads = config_.kv_heads, .head_dim = config_.head_dim, .items = seals_});
+  }
+  if (!transforms_.empty()) {
+    backend_->TransformOutput({.out = attended,
+                               .heads = config_.heads,
+                               .kv_heads = config_.kv_heads,
+                               .head_dim = config_.head_dim,
+                               .items = transforms_});
   }
   backend_->Linear({.x = attended,
                     .weight = w.attn_output.get(),
                     .y = Matrix(hidden_offset_, rows, config_.hidden),
                     .split = split,
                     .accumulate = true});
+}
+
+void Transformer::Observe(int layer, Activations qkv) {
+  std::vector<float> host(static_cast<size_t>(qkv.rows) * qkv.cols);
+  const absl::Status status = backend_->Synchronize();  // a lost device shows at the step's end
+  if (!status.ok()) return;
+  backend_->CopyToHost(host.data(), qkv.data, host.size() * sizeof(float));
+  observe_(layer, host);
 }
 
 absl::Status Transformer::ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits) {

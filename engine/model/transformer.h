@@ -8,7 +8,6 @@
 #include <span>
 
 #include "engine/base/status.h"
-#include "engine/model/calibration.h"
 #include "engine/model/model_config.h"
 #include "engine/model/step_batch.h"
 #include "engine/model/weights.h"
@@ -25,12 +24,16 @@ struct StepLimits {
 // Not thread-safe: used by the engine thread (const methods from anywhere).
 class Transformer {
  public:
-  // Allocates the workspace. `backend` and `calibration` (null: none) outlive the transformer.
+  // Allocates the workspace. `backend` outlives the transformer.
   static absl::StatusOr<std::unique_ptr<Transformer>> Create(const ModelConfig& config,
                                                              ModelWeights weights,
-                                                             const Calibration* calibration,
                                                              const StepLimits& limits,
                                                              Backend* backend);
+
+  // Shows queries, keys and values of every layer before they are transformed (engine/request.h).
+  // They are copied from the device: for measurements. Null: nobody looks.
+  using ObserveFn = std::function<void(int layer, std::span<const float> qkv)>;
+  void SetObserver(ObserveFn observe) { observe_ = std::move(observe); }
 
   // Called with the logits of consecutive entries of batch.logit_rows: [rows, vocab] host floats.
   using LogitsFn = std::function<void(int first, int rows, std::span<float> logits)>;
@@ -53,19 +56,18 @@ class Transformer {
   static size_t WorkspaceShareBytes(const ModelConfig& config, int rows, size_t activation_bytes);
 
  private:
-  Transformer(const ModelConfig& config, ModelWeights weights, const Calibration* calibration,
-              Backend* backend);
+  Transformer(const ModelConfig& config, ModelWeights weights, Backend* backend);
 
   void PlanWorkspace(const StepLimits& limits);
   void RunLayer(int layer, const StepBatch& batch, RowSplit split);
   void RunAttention(int layer, const StepBatch& batch, RowSplit split);
   void SetLayer(int layer, const StepBatch& batch);
+  void Observe(int layer, Activations qkv);
   absl::Status ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits);
   Activations Matrix(size_t offset, int rows, int cols) const;
 
   ModelConfig config_;
   ModelWeights weights_;
-  const Calibration* calibration_;
   Backend* backend_;
   int chunk_tiles_ = 0;
   kv::BlockLayout chunk_layout_;  // one layer
@@ -77,6 +79,7 @@ class Transformer {
   size_t normed_offset_ = 0;
   size_t inner_offset_ = 0;
   size_t inner_second_offset_ = 0;  // attention output; SiLU product
+  size_t bias_query_offset_ = 0;    // models with a QKV bias only
   size_t chunk_offset_ = 0;
   size_t logit_rows_offset_ = 0;  // [kLogitRows, hidden]
   size_t logits_offset_ = 0;      // [kLogitRows, vocab]
@@ -86,6 +89,8 @@ class Transformer {
   std::vector<AttentionSequence> sequences_;
   std::vector<StoreKvItem> stores_;
   std::vector<SealItem> seals_;
+  std::vector<TransformItem> transforms_;
+  ObserveFn observe_;
   std::vector<float> host_logits_;
 };
 

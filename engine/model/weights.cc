@@ -9,6 +9,25 @@
 namespace kvpareto {
 namespace {
 
+void Deinterleave(int head_dim, std::span<float> values) {
+  std::vector<float> head(head_dim);
+  for (size_t begin = 0; begin + head_dim <= values.size(); begin += head_dim) {
+    for (int i = 0; i < head_dim / 2; ++i) {
+      head[i] = values[begin + 2 * i];
+      head[head_dim / 2 + i] = values[begin + 2 * i + 1];
+    }
+    std::memcpy(&values[begin], head.data(), head_dim * sizeof(float));
+  }
+}
+
+// A tensor's rows as floats; vectors of Q and K in the engine's order.
+std::vector<float> ReadFloats(const TensorView& tensor) {
+  const int64_t elements = tensor.rows() * tensor.cols();
+  std::vector<float> values(elements);
+  DequantizeRow(tensor.type, tensor.data, values);
+  return values;
+}
+
 class Loader {
  public:
   Loader(const ModelSource& source, Backend& backend) : source_(source), backend_(backend) {}
@@ -47,17 +66,6 @@ class Loader {
       absl::StatusOr<std::unique_ptr<Weight>> weight, const std::string& name) {
     if (!weight.ok()) return Annotate(weight.status(), name);
     return weight;
-  }
-
-  static void Deinterleave(int head_dim, std::span<float> values) {
-    std::vector<float> head(head_dim);
-    for (size_t begin = 0; begin + head_dim <= values.size(); begin += head_dim) {
-      for (int i = 0; i < head_dim / 2; ++i) {
-        head[i] = values[begin + 2 * i];
-        head[head_dim / 2 + i] = values[begin + 2 * i + 1];
-      }
-      std::memcpy(&values[begin], head.data(), head_dim * sizeof(float));
-    }
   }
 
   const ModelSource& source_;
@@ -124,6 +132,21 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelSource& source, Backend& bac
   }
   source.DropPages();
   return weights;
+}
+
+absl::StatusOr<std::vector<float>> ReadKeyBias(const ModelSource& source, int layer) {
+  if (!source.config().qkv_bias) return std::vector<float>();
+  KVP_ASSIGN_OR_RETURN(const TensorView tensor,
+                       source.Tensor(absl::StrCat("blk.", layer, ".attn_k.bias")));
+  std::vector<float> values = ReadFloats(tensor);
+  if (tensor.interleaved_head_dim > 0) Deinterleave(tensor.interleaved_head_dim, values);
+  return values;
+}
+
+absl::StatusOr<std::vector<float>> ReadOutputProjection(const ModelSource& source, int layer) {
+  KVP_ASSIGN_OR_RETURN(const TensorView tensor,
+                       source.Tensor(absl::StrCat("blk.", layer, ".attn_output.weight")));
+  return ReadFloats(tensor);
 }
 
 }  // namespace kvpareto

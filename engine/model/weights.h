@@ -36,4 +36,10 @@ struct ModelWeights {
 // Errors: those of the source (missing tensor) and of Backend::LoadWeight, naming the tensor.
 absl::StatusOr<ModelWeights> LoadWeights(const ModelSource& source, Backend& backend);
 
+// For calibration, as floats in the engine's row order: the bias of a layer's K projection
+// [kv_heads, head_dim] (empty: it has none), and its attention output projection [hidden, heads *
+// head_dim].
+absl::StatusOr<std::vector<float>> ReadKeyBias(const ModelSource& source, int layer);
+absl::StatusOr<std::vector<float>> ReadOutputProjection(const ModelSource& source, int layer);
+
 }  // namespace kvpareto

@@ -84,6 +84,55 @@ struct RopeArgs {
   std::span<const float> inverse_frequency;  // [head_dim / 2], host memory; scaling already applied
 };
 
+// One layer's transforms (kv/transform.h) as device memory, f32; null where nothing is done.
+// Vectors are [kv_heads, head_dim]. Matrices are [kv_heads, in, out] row-major, in = out =
+// head_dim, and act on row vectors: y[out] = sum_in x[in] A[in][out]; so A is the transpose of the
+// matrix that kv/transform.h writes.
+struct LayerTransform {
+  const float* key_bias = nullptr;  // before RoPE
+  const float* key_center = nullptr;
+  const float* key_matrix = nullptr;    // M^T
+  const float* query_matrix = nullptr;  // M^-1, by the KV head that the query head reads
+  const float* value_center = nullptr;
+  const float* value_matrix = nullptr;   // N^T
+  const float* output_matrix = nullptr;  // N^-T
+};
+
+// Rows [first_row, first_row + num_rows) belong to sequences with this transform.
+struct TransformItem {
+  int first_row = 0;
+  int num_rows = 0;
+  const LayerTransform* transform = nullptr;  // host memory, valid until the op has run
+};
+
+// Keys, values and queries as they are stored and multiplied, in place, after Rope:
+//   k' = M (k - RoPE_p(b) - mean), v' = N (v - mean), q' = M^-T q.
+// Where the item has a key bias, rows of `bias_query` [rows, heads * head_dim] become, per query
+// head with halves (q1, q2) before the transform and b = (b1, b2) of its KV head:
+//   [q1 b1 + q2 b2 | q2 b1 - q1 b2], so that  q . RoPE_p(b) = sum_i A_i cos(p f_i) + B_i sin(p
+//   f_i).
+struct TransformKvArgs {
+  Activations qkv;  // as in StoreKvArgs, Q in columns from 0
+  int k_first_col = 0;
+  int v_first_col = 0;
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  std::span<const int32_t> positions;        // [rows], host memory
+  std::span<const float> inverse_frequency;  // [head_dim / 2], host memory
+  std::span<const TransformItem> items;
+  Activations bias_query;
+};
+
+// o = N^-1 o' + mean, in place on attention outputs [rows, heads * head_dim].
+struct TransformOutputArgs {
+  Activations out;
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  std::span<const TransformItem> items;
+};
+
 // Consecutive tokens of one sequence inside one extent, as one layer sees it.
 struct KvSpan {
   std::byte* data = nullptr;                // extent base (device)
@@ -114,13 +163,13 @@ struct SealItem {
   const kv::LayerLayout* source_layout = nullptr;
   std::byte* destination = nullptr;
   const kv::LayerLayout* destination_layout = nullptr;
+  std::span<const kv::StaticRange> k_ranges;  // [kv_heads] of this layer; empty: defaults
+  std::span<const kv::StaticRange> v_ranges;
 };
 struct SealArgs {
   int kv_heads = 0;
   int head_dim = 0;
   std::span<const SealItem> items;
-  std::span<const kv::StaticRange> k_ranges;  // [kv_heads], empty without calibration
-  std::span<const kv::StaticRange> v_ranges;
 };
 
 // The queries of one sequence in this step and all the tokens it may read, in position order (its
@@ -130,6 +179,11 @@ struct AttentionSequence {
   int num_rows = 0;
   int first_position = 0;
   std::span<const KvSpan> spans;
+  // Static ranges of this sequence's config, [kv_heads]; empty without calibration.
+  std::span<const kv::StaticRange> k_ranges;
+  std::span<const kv::StaticRange> v_ranges;
+  // Scores of this sequence get the key bias term of its rows of `bias_query`.
+  bool key_bias = false;
 };
 // out = softmax(q K^T * scale + causal mask) V, online softmax, no score matrix in memory. A query
 // at position p reads positions (p - sliding_window, p] (all of [0, p] when sliding_window is 0).
@@ -143,8 +197,11 @@ struct AttentionArgs {
   int sliding_window = 0;
   RowSplit split;
   std::span<const AttentionSequence> sequences;  // decode sequences have num_rows == 1
-  std::span<const kv::StaticRange> k_ranges;     // [kv_heads], empty without calibration
-  std::span<const kv::StaticRange> v_ranges;
+  // For sequences with key_bias: [rows, heads * head_dim] as TransformKv left it, and the
+  // frequencies of RoPE. A key at position p gets  scale * (q' . k' + sum_i A_i cos(p f_i) + B_i
+  // sin(p f_i)).
+  Activations bias_query;
+  std::span<const float> inverse_frequency;  // [head_dim / 2], host memory
 };
 
 class Backend {
@@ -175,6 +232,8 @@ class Backend {
   virtual void RmsNorm(const RmsNormArgs& args) = 0;
   virtual void Linear(const LinearArgs& args) = 0;
   virtual void Rope(const RopeArgs& args) = 0;
+  virtual void TransformKv(const TransformKvArgs& args) = 0;
+  virtual void TransformOutput(const TransformOutputArgs& args) = 0;
   virtual void StoreKv(const StoreKvArgs& args) = 0;
   virtual void Seal(const SealArgs& args) = 0;
   virtual void Attention(const AttentionArgs& args) = 0;

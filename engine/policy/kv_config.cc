@@ -13,6 +13,7 @@ namespace {
 constexpr int kMaxSinkTokens = 1024;
 constexpr int kMaxRecentTokens = 65536;
 constexpr int kMaxChunkTokens = 4096;
+constexpr float kMinClip = 0.3f;
 constexpr int kMaxLayers = 4096;  // no model comes near; bounds what a request can make us store
 constexpr size_t kMaxText = 64 << 10;  // likewise
 
@@ -82,6 +83,55 @@ absl::Status ParseLayers(std::string_view text, std::map<int, kv::LayerCodecs>& 
   return absl::OkStatus();
 }
 
+// One of two words: `off`, or `on`.
+absl::StatusOr<bool> ParseSwitch(std::string_view key, std::string_view text, std::string_view off,
+                                 std::string_view on) {
+  if (text == off || text == on) return text == on;
+  return Invalid(std::string(key) + " is " + Quoted(text) + ", allowed are " + std::string(off) +
+                 " and " + std::string(on));
+}
+
+absl::StatusOr<kv::Rotation> ParseRotation(std::string_view key, std::string_view text) {
+  if (const auto rotation = kv::FindRotation(text)) return *rotation;
+  return Invalid(std::string(key) + " is " + Quoted(text) +
+                 ", allowed are none, hadamard, oscar and balanced");
+}
+
+absl::StatusOr<kv::Clip> ParseClip(std::string_view key, std::string_view text) {
+  kv::Clip clip{.calibrated = text == "auto"};
+  if (clip.calibrated) return clip;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), clip.ratio);
+  if (error != std::errc() || end != text.data() + text.size() || !(clip.ratio >= kMinClip) ||
+      clip.ratio > 1.0f) {
+    return Invalid(std::string(key) + " is " + Quoted(text) + ", allowed are auto and 0.3..1");
+  }
+  return clip;
+}
+
+absl::Status ParseTransform(std::string_view key, std::string_view value,
+                            kv::Transforms& transforms) {
+  if (key == "krot") {
+    KVP_ASSIGN_OR_RETURN(transforms.k_rotation, ParseRotation(key, value));
+  } else if (key == "vrot") {
+    KVP_ASSIGN_OR_RETURN(transforms.v_rotation, ParseRotation(key, value));
+  } else if (key == "kcenter") {
+    KVP_ASSIGN_OR_RETURN(transforms.k_center, ParseSwitch(key, value, "none", "static"));
+  } else if (key == "vcenter") {
+    KVP_ASSIGN_OR_RETURN(transforms.v_center, ParseSwitch(key, value, "none", "static"));
+  } else if (key == "kbias") {
+    KVP_ASSIGN_OR_RETURN(transforms.remove_key_bias, ParseSwitch(key, value, "keep", "remove"));
+  } else if (key == "kclip") {
+    KVP_ASSIGN_OR_RETURN(transforms.k_clip, ParseClip(key, value));
+  } else if (key == "vclip") {
+    KVP_ASSIGN_OR_RETURN(transforms.v_clip, ParseClip(key, value));
+  } else {
+    return Invalid("unknown word " + Quoted(key) +
+                   "; there are k, v, sink, recent, chunk, krot, vrot, kcenter, vcenter, kbias, "
+                   "kclip, vclip, layers");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ParseWord(std::string_view key, std::string_view value, KvConfig& config) {
   if (key == "k") {
     KVP_ASSIGN_OR_RETURN(config.codecs.k, ParseCodec(value));
@@ -101,9 +151,36 @@ absl::Status ParseWord(std::string_view key, std::string_view value, KvConfig& c
   } else if (key == "layers") {
     return ParseLayers(value, config.layer_overrides);
   } else {
-    return Invalid("unknown word " + Quoted(key) + "; there are k, v, sink, recent, chunk, layers");
+    return ParseTransform(key, value, config.transforms);
   }
   return absl::OkStatus();
+}
+
+std::string ClipText(const kv::Clip& clip) {
+  if (clip.calibrated) return "auto";
+  char text[32];
+  const auto [end, error] = std::to_chars(text, text + sizeof text, clip.ratio);
+  return std::string(text, end);
+}
+
+std::string TransformText(const kv::Transforms& transforms) {
+  std::string text;
+  const auto add = [&](std::string_view key, std::string_view value) {
+    text += " " + std::string(key) + "=" + std::string(value);
+  };
+  const kv::Transforms none;
+  if (transforms.k_rotation != none.k_rotation) {
+    add("krot", kv::RotationName(transforms.k_rotation));
+  }
+  if (transforms.v_rotation != none.v_rotation) {
+    add("vrot", kv::RotationName(transforms.v_rotation));
+  }
+  if (transforms.k_center) add("kcenter", "static");
+  if (transforms.v_center) add("vcenter", "static");
+  if (transforms.remove_key_bias) add("kbias", "remove");
+  if (transforms.k_clip != none.k_clip) add("kclip", ClipText(transforms.k_clip));
+  if (transforms.v_clip != none.v_clip) add("vclip", ClipText(transforms.v_clip));
+  return text;
 }
 
 std::string Text(const KvConfig& config, bool with_chunk) {
@@ -112,6 +189,7 @@ std::string Text(const KvConfig& config, bool with_chunk) {
                      " sink=" + std::to_string(config.sink_tokens) +
                      " recent=" + std::to_string(config.recent_tokens);
   if (with_chunk) text += " chunk=" + std::to_string(config.prefill_chunk_tokens);
+  text += TransformText(config.transforms);
   const char* separator = " layers=";
   for (const auto& [layer, codecs] : config.layer_overrides) {
     text += separator + std::to_string(layer) + ":" + name(codecs.k) + "/" + name(codecs.v);
@@ -187,7 +265,12 @@ bool AnyCodec(const KvConfig& config, Predicate predicate) {
 }  // namespace
 
 bool KvConfig::needs_calibration() const {
-  return AnyCodec(*this, [](auto codec) { return kv::GetCodecInfo(codec).needs_static_range; });
+  return transforms.needs_calibration() ||
+         AnyCodec(*this, [](auto codec) { return kv::GetCodecInfo(codec).needs_static_range; });
+}
+
+bool KvConfig::needs_transforms() const {
+  return needs_calibration() || transforms != kv::Transforms{};
 }
 
 bool KvConfig::is_bf16() const {

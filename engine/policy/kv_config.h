@@ -10,17 +10,21 @@
 #include "engine/base/status.h"
 #include "engine/kv/block_layout.h"
 #include "engine/kv/footprint.h"
+#include "engine/kv/transform.h"
 #include "engine/model/model_config.h"
 
 namespace kvpareto {
 
 // Text form, keys in this order, defaults written out but for empty overrides:
 //   "k=int4-channel v=int4-token-g64 sink=16 recent=128 chunk=256
+//   krot=balanced vrot=hadamard kcenter=static vcenter=static kbias=remove kclip=0.96 vclip=auto
 //   layers=0:bf16/bf16,29:int8-token/int4-token"
-// Parse takes the words in any order, each at most once; k and v must be there.
+// The words of the second line (kv/transform.h) are left out where nothing is done. Parse takes the
+// words in any order, each at most once; k and v must be there.
 struct KvConfig {
   kv::LayerCodecs codecs;  // of every layer that has no override
   std::map<int, kv::LayerCodecs> layer_overrides;
+  kv::Transforms transforms;
   int sink_tokens = 16;            // first tokens, kept bf16; 0..1024
   int recent_tokens = 0;           // newest tokens, kept bf16 (besides the open block); 0..65536
   int prefill_chunk_tokens = 256;  // a multiple of kBlockTokens, 64..4096
@@ -37,8 +41,10 @@ struct KvConfig {
 
   // Whether this model can use it: codecs support its head size, overrides name existing layers.
   absl::Status ValidateFor(const ModelConfig& model) const;
-  bool needs_calibration() const;  // some codec wants static ranges
-  bool is_bf16() const;            // every codec is bf16: nothing is ever sealed
+  bool needs_calibration() const;  // some codec or transform wants what calibration measured
+  // Something is done to keys and values besides plain encoding: transforms, clips, static ranges.
+  bool needs_transforms() const;
+  bool is_bf16() const;  // every codec is bf16: nothing is ever sealed
   std::vector<kv::LayerCodecs> PerLayer(int layers) const;
 };
 

@@ -128,7 +128,7 @@ void Scheduler::HandleLogits(const Slot& slot, std::span<float> logits) {
 }
 
 absl::Status Scheduler::RunScore(ScoreJob& job) {
-  const auto format = formats_.Get(job.config);
+  KVP_ASSIGN_OR_RETURN(const auto format, formats_.Get(job.config));
   const int64_t total = job.tokens.size();
   const size_t peak = kv::PredictPeakBytes(
       format->footprint,
@@ -152,7 +152,6 @@ absl::Status Scheduler::RunScore(ScoreJob& job) {
       const int64_t step = decoding ? 1 : std::min<int64_t>(job.config.prefill_chunk_tokens, left);
       status = ScoreStep(job, cache, static_cast<int>(step));
     }
-    if (status.ok() && job.on_cache) job.on_cache(cache);
   }
   arena_->Unreserve(peak);
   return status;
@@ -171,10 +170,30 @@ absl::Status Scheduler::ScoreStep(ScoreJob& job, SequenceCache& cache, int token
     batch.positions.push_back(static_cast<int32_t>(first + i));
     if (job.on_logits && first + i >= job.options.logits_from) batch.logit_rows.push_back(i);
   }
+  if (job.observe) ObserveStep(job, first, tokens);
   const absl::Status status = transformer_->Forward(
       batch, [&](int row, int, std::span<float> logits) { job.on_logits(first + row, logits); });
+  transformer_->SetObserver(nullptr);
   cache.EndStep();
   return status;
+}
+
+// The observer gets queries, keys and values apart.
+void Scheduler::ObserveStep(const ScoreJob& job, int64_t first_position, int rows) {
+  const ModelConfig& model = transformer_->config();
+  const size_t q_cols = size_t(model.heads) * model.head_dim;
+  const size_t kv_cols = size_t(model.kv_heads) * model.head_dim;
+  transformer_->SetObserver([=, &job](int layer, std::span<const float> qkv) {
+    std::vector<float> q, k, v;
+    for (int row = 0; row < rows; ++row) {
+      const float* from = qkv.data() + row * (q_cols + 2 * kv_cols);
+      q.insert(q.end(), from, from + q_cols);
+      k.insert(k.end(), from + q_cols, from + q_cols + kv_cols);
+      v.insert(v.end(), from + q_cols + kv_cols, from + q_cols + 2 * kv_cols);
+    }
+    job.observe(
+        {.layer = layer, .first_position = first_position, .rows = rows, .q = q, .k = k, .v = v});
+  });
 }
 
 }  // namespace kvpareto

@@ -9,14 +9,14 @@
 namespace kvpareto {
 
 Scheduler::Scheduler(const SchedulerOptions& options, Backend* backend, Transformer* transformer,
-                     const Tokenizer* tokenizer, kv::Arena* arena)
+                     const Tokenizer* tokenizer, kv::Arena* arena, const Calibration* calibration)
     : options_(options),
       backend_(backend),
       transformer_(transformer),
       tokenizer_(tokenizer),
       arena_(arena),
       stats_(transformer->weights().resident_bytes(), transformer->workspace_bytes()),
-      formats_(transformer->config()),
+      formats_(transformer->config(), calibration, backend),
       available_bytes_(arena->stats().capacity_bytes) {
   stats_.Publish(arena_->stats(), running_, waiting_);
   thread_ = std::thread([this] { Run(); });
@@ -75,12 +75,12 @@ absl::Status Scheduler::Score(std::vector<int32_t> tokens, const KvConfig& confi
   return RunJob(std::move(job));
 }
 
-absl::Status Scheduler::Fill(std::vector<int32_t> tokens, const KvConfig& config,
-                             CacheFn on_cache) {
+absl::Status Scheduler::Observe(std::vector<int32_t> tokens, const KvConfig& config,
+                                ObserveFn observe) {
   auto job = std::make_unique<ScoreJob>();
   job->tokens = std::move(tokens);
   job->config = config;
-  job->on_cache = std::move(on_cache);
+  job->observe = std::move(observe);
   return RunJob(std::move(job));
 }
 
@@ -188,10 +188,18 @@ void Scheduler::Admit() {
   size_t sequences = 0;
   for (const auto& request : running_) sequences += request->sequences.size();
   size_t admitted = 0;
+  ActiveRequest* unusable = nullptr;  // its config cannot be resolved
+  absl::Status why;
   for (auto& request : waiting_) {
     const PreparedRequest& prepared = request->prepared;
     const int n = prepared.request.num_sequences;
     if (sequences + n > static_cast<size_t>(options_.max_running_sequences)) break;
+    const auto format = formats_.Get(prepared.plan.config);
+    if (!format.ok()) {
+      unusable = request.get();
+      why = format.status();
+      break;
+    }
     if (!arena_->Reserve(prepared.plan.kv_peak_bytes)) {
       // Planning refuses what can never fit, so memory comes free when a running request ends.
       KVP_CHECK(!running_.empty()) << prepared.plan.kv_peak_bytes << " bytes do not fit the arena";
@@ -199,7 +207,6 @@ void Scheduler::Admit() {
     }
     sequences += n;
     ++admitted;
-    const auto format = formats_.Get(prepared.plan.config);
     for (int i = 0; i < n; ++i) {
       const SequenceSetup setup{.index = i,
                                 .prompt = prepared.prompt_tokens,
@@ -208,7 +215,7 @@ void Scheduler::Admit() {
                                 .eos_tokens = transformer_->config().eos_tokens,
                                 .max_tokens = prepared.max_tokens,
                                 .tokenizer = tokenizer_};
-      request->sequences.push_back(std::make_unique<Sequence>(setup, format, arena_));
+      request->sequences.push_back(std::make_unique<Sequence>(setup, *format, arena_));
     }
     request->unfinished = n;
     request->admitted = Clock::now();
@@ -220,6 +227,7 @@ void Scheduler::Admit() {
     std::lock_guard lock(mutex_);
     queued_ -= static_cast<int>(admitted);
   }
+  if (unusable != nullptr) Finish(unusable, std::move(why));
 }
 
 // Takes the request out of the engine: its memory is free from here on; its sink is told once the
@@ -252,8 +260,9 @@ void Scheduler::ObservePrediction(const ActiveRequest& request, const Usage& usa
   const KvConfig& config = request.prepared.plan.config;
   // The last generated token is never fed back, so never stored.
   const int64_t stored = usage.prompt_tokens + usage.generated_tokens - 1;
-  const size_t predicted = kv::PredictPeakBytes(
-      formats_.Get(config)->footprint, usage.prompt_tokens, stored, config.prefill_chunk_tokens);
+  const size_t predicted =
+      kv::PredictPeakBytes(Footprint(config, transformer_->config()), usage.prompt_tokens, stored,
+                           config.prefill_chunk_tokens);
   stats_.OnPredictionError((static_cast<double>(predicted) - request.peak_bytes) /
                            request.peak_bytes);
 }

@@ -34,7 +34,7 @@ struct SchedulerOptions {
 class Scheduler {
  public:
   Scheduler(const SchedulerOptions& options, Backend* backend, Transformer* transformer,
-            const Tokenizer* tokenizer, kv::Arena* arena);
+            const Tokenizer* tokenizer, kv::Arena* arena, const Calibration* calibration = nullptr);
   // Cancels what is left and joins the thread.
   ~Scheduler();
 
@@ -45,10 +45,8 @@ class Scheduler {
   // As Engine::Score; waits for its turn between steps.
   absl::Status Score(std::vector<int32_t> tokens, const KvConfig& config,
                      const ScoreOptions& options, ScoreLogitsFn on_logits);
-  // Runs tokens through the model under `config` without logits, then shows the filled cache to
-  // `on_cache` (engine thread).
-  using CacheFn = std::function<void(const SequenceCache&)>;
-  absl::Status Fill(std::vector<int32_t> tokens, const KvConfig& config, CacheFn on_cache);
+  // As Engine::Observe, under `config`.
+  absl::Status Observe(std::vector<int32_t> tokens, const KvConfig& config, ObserveFn observe);
   void Drain(Clock::time_point deadline);
 
   EngineStats Stats() const { return stats_.Snapshot(); }
@@ -63,7 +61,7 @@ class Scheduler {
     KvConfig config;
     ScoreOptions options;
     ScoreLogitsFn on_logits;  // null: no logits wanted
-    CacheFn on_cache;         // may be null
+    ObserveFn observe;        // may be null
     std::promise<absl::Status> done;
   };
 
@@ -97,6 +95,7 @@ class Scheduler {
   void PublishAndTell();
   absl::Status RunScore(ScoreJob& job);
   absl::Status ScoreStep(ScoreJob& job, SequenceCache& cache, int tokens);
+  void ObserveStep(const ScoreJob& job, int64_t first_position, int rows);
   Usage MakeUsage(const ActiveRequest& request) const;
 
   const SchedulerOptions options_;

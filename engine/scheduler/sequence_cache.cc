@@ -64,8 +64,10 @@ SequenceStep SequenceCache::Describe(int first_row,
   const int64_t end = num_tokens_ + step_tokens_;
   const int held_blocks = before_.sealed_blocks + before_.bf16_blocks;  // those with a place before
   const int all_blocks = after_.sealed_blocks + after_.bf16_blocks;
-  SequenceStep step{
-      .first_row = first_row, .num_rows = step_tokens_, .first_position = static_cast<int>(begin)};
+  SequenceStep step{.first_row = first_row,
+                    .num_rows = step_tokens_,
+                    .first_position = static_cast<int>(begin),
+                    .transforms = format_->transforms.get()};
 
   // A span is read whole, and written where it overlaps the step's tokens.
   const auto add = [&](const BlockSpan& span) {

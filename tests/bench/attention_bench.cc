@@ -109,7 +109,7 @@ void RunAttention(benchmark::State& state, const Shape& shape, kv::LayerCodecs c
   args.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
   args.split = decode ? RowSplit{.decode_rows = rows} : RowSplit{.prefill_rows = rows};
   args.sequences = {&sequence, 1};
-  args.k_ranges = args.v_ranges = cache.ranges;
+  sequence.k_ranges = sequence.v_ranges = cache.ranges;
 
   ThreadPool pool(threads);
   const auto attention = AttentionKernel::Create(DetectIsa(), &pool);
@@ -203,9 +203,8 @@ void StoreAndSeal(benchmark::State& state, const char* codec) {
       .items = stores};
   SealArgs seal = {.kv_heads = shape.kv_heads,
                    .head_dim = shape.head_dim,
-                   .items = seals,
-                   .k_ranges = ranges,
-                   .v_ranges = ranges};
+                   .items = seals};
+  for (SealItem& item : seals) item.k_ranges = item.v_ranges = ranges;
   ThreadPool pool(1);
   for (auto _ : state) {
     StoreKv(DetectIsa(), pool, store);

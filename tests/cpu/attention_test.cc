@@ -66,8 +66,9 @@ class Step {
     args_.sliding_window = sliding_window;
     args_.sequences = sequences_;
     ranges_.assign(heads.kv_heads, kTestRange);
-    args_.k_ranges = ranges_;
-    args_.v_ranges = ranges_;
+    for (AttentionSequence& sequence : sequences_) {
+      sequence.k_ranges = sequence.v_ranges = ranges_;
+    }
   }
 
   // Queries of sequence i come from seeds[i], whatever else is in the step.

@@ -163,14 +163,17 @@ TEST_P(SealTest, BytesAreThoseOfTheScalarEncoder) {
     }
     for (Isa isa : AvailableIsas()) {
       const Bytes got = Allocate(sealed.bytes(), 0xee);
-      const SealItem item = {source.get(), &from, got.get(), &to};
+      const SealItem item = {.source = source.get(),
+                             .source_layout = &from,
+                             .destination = got.get(),
+                             .destination_layout = &to,
+                             .k_ranges = ranges,
+                             .v_ranges = ranges};
       ThreadPool pool(2);
       Seal(isa, pool,
            {.kv_heads = kKvHeads,
             .head_dim = head_dim,
-            .items = {&item, 1},
-            .k_ranges = ranges,
-            .v_ranges = ranges});
+            .items = {&item, 1}});
       for (size_t i = 0; i < sealed.bytes(); ++i) {
         ASSERT_EQ(got.get()[i], want.get()[i])
             << "isa " << static_cast<int>(isa) << " byte " << i << " v from " << to.v_offset;
