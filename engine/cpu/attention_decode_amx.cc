@@ -3,6 +3,7 @@
 // of up to 8 bits and bf16 values are exact in bf16. Five heads fill a tile; the tile unit's time
 // does not depend on how many of its rows are used, and is a fraction of what the same f32 vector
 // products take.
+#include "engine/base/float16.h"
 #include "engine/cpu/attention_decode_avx512.h"
 #include "engine/cpu/attention_tiles_amx.h"
 #include "engine/cpu/attention_vector.h"
@@ -22,7 +23,21 @@ constexpr int kMaxSteps = kMaxHeadDim / kTileDepth;
 constexpr int kColumnTiles = 4;  // of sums: 64 tokens or channels at a time
 constexpr int kColumns = kColumnTiles * kTileColumns;
 
-// Codes as bf16 integers, in element order. kUnits packing units (32 bytes each).
+// 0 to 63 as bf16: a look-up by an index's lowest 4, 5 or 6 bits.
+struct IntegerTable {
+  alignas(64) uint16_t values[64];
+  constexpr IntegerTable() : values() {
+    for (int i = 0; i < 64; ++i) values[i] = FloatToBf16(static_cast<float>(i));
+  }
+};
+constexpr IntegerTable kIntegers;
+
+// 32 bytes as 16-bit lanes.
+__m512i LoadWords(const std::byte* from) {
+  return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
+// A unit of codes (bit_packing.h) as bf16 integers, in element order.
 template <int kBits>
 void ExpandUnit(const std::byte* from, uint16_t* to) {
   const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
@@ -34,14 +49,10 @@ void ExpandUnit(const std::byte* from, uint16_t* to) {
     const __m512i low = _mm512_srli_epi32(_mm512_castps_si512(first), 16);
     _mm512_store_si512(to, _mm512_or_si512(low, _mm512_castps_si512(second)));
   } else {
-    // A look-up by an index's lowest 5 bits; the table repeats, so higher codes need no mask.
-    alignas(64) static constexpr uint16_t kIntegers[16] = {
-        0x0000, 0x3f80, 0x4000, 0x4040, 0x4080, 0x40a0, 0x40c0, 0x40e0,
-        0x4100, 0x4110, 0x4120, 0x4130, 0x4140, 0x4150, 0x4160, 0x4170};
-    const __m512i table =
-        kBits == 4
-            ? _mm512_broadcast_i64x4(_mm256_load_si256(reinterpret_cast<const __m256i*>(kIntegers)))
-            : _mm512_set1_epi64(0x404040003f800000);
+    // The table repeats, so higher codes need no mask.
+    const __m512i table = kBits == 4 ? _mm512_broadcast_i64x4(_mm256_load_si256(
+                                           reinterpret_cast<const __m256i*>(kIntegers.values)))
+                                     : _mm512_set1_epi64(0x404040003f800000);
     const __m512i words = _mm512_cvtepu8_epi16(bytes);
     for (int i = 0; i < 8 / kBits; ++i) {
       _mm512_store_si512(to + 32 * i,
@@ -50,13 +61,46 @@ void ExpandUnit(const std::byte* from, uint16_t* to) {
   }
 }
 
+template <>
+void ExpandUnit<6>(const std::byte* from, uint16_t* to) {
+  const __m512i low_table = _mm512_load_si512(kIntegers.values);
+  const __m512i high_table = _mm512_load_si512(kIntegers.values + 32);
+  const __m512i low_bits = _mm512_set1_epi16(15);
+  // High bits where they belong in the index of the first of four granules; then two lower each.
+  const __m512i high = _mm512_slli_epi16(LoadWords(from + kv::BitPacking<6>::kHighPlane), 6);
+  for (int i = 0; i < 4; ++i) {
+    const __m512i low =
+        _mm512_srli_epi16(LoadWords(from + i / 2 * kv::BitPacking<4>::kUnitBytes), i % 2 * 4);
+    const __m512i index =
+        _mm512_or_si512(_mm512_and_si512(low, low_bits),
+                        _mm512_andnot_si512(low_bits, _mm512_srli_epi16(high, 2 * i + 2)));
+    _mm512_store_si512(to + 32 * i, _mm512_permutex2var_epi16(low_table, index, high_table));
+  }
+}
+
+template <>
+void ExpandUnit<3>(const std::byte* from, uint16_t* to) {
+  const __m512i table = _mm512_set1_epi64(0x404040003f800000);       // 0 1 2 3
+  const __m512i high_table = _mm512_set1_epi64(0x40e040c040a04080);  // 4 5 6 7
+  const __m512i words = LoadWords(from);
+  for (int i = 0; i < 4; ++i) {
+    uint32_t high;  // a bit for each of the 32 elements, in order
+    std::memcpy(&high, from + kv::BitPacking<3>::kHighPlane + 4 * i, sizeof(high));
+    const __m512i index = _mm512_srli_epi16(words, 2 * i);
+    _mm512_store_si512(to + 32 * i,
+                       _mm512_mask_permutexvar_epi16(_mm512_permutexvar_epi16(index, table),
+                                                     _cvtu32_mask32(high), index, high_table));
+  }
+}
+
 // `rows` rows of `pairs` pairs; `to` is packed.
 template <int kBits>
 void Expand(const std::byte* from, size_t row_bytes, int rows, int pairs, uint16_t* to) {
-  constexpr int kUnitElements = 32 * 8 / kBits;
+  constexpr int kUnitElements = kv::BitPacking<kBits>::kUnitElements;
   const int units = 2 * pairs / kUnitElements;
   for (int r = 0; r < rows; ++r, from += row_bytes) {
-    for (int u = 0; u < units; ++u, to += kUnitElements) ExpandUnit<kBits>(from + 32 * u, to);
+    for (int u = 0; u < units; ++u, to += kUnitElements)
+      ExpandUnit<kBits>(from + kv::BitPacking<kBits>::kUnitBytes * u, to);
   }
 }
 

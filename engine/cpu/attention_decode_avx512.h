@@ -5,6 +5,8 @@
 //   keys per token        score = scale[t] * (q . codes - zero[t] * sum(q)), group by group
 //   values per token      p'[t] = p[t] * scale[t];  out += p' . codes - p' . zeros
 //   values per channel    out += scale[c] * (p . codes - zero[c] * sum(p))
+// A dual-axis tile has keys per channel, values per token, and a factor for each of the other axis:
+// scores are multiplied by factor[t], what is added to out by factor[c].
 //
 // `Products` computes the two products; both kinds keep f32 accuracy:
 //   void Dot<kBits>(const DotArgs&, heads)                  as DotHeads
@@ -15,6 +17,7 @@
 #include <cstring>
 
 #include "engine/cpu/attention_row_avx512.h"
+#include "engine/cpu/open_tile_avx512.h"
 
 namespace kvpareto::cpu {
 namespace {
@@ -72,6 +75,12 @@ float MultiplyAndDot(const float* a, const float* b, const float* c, int n, floa
 void AddScalar(float x, int n, float* to) {
   for (int i = 0; i < n; i += 16) {
     _mm512_storeu_ps(to + i, _mm512_add_ps(_mm512_loadu_ps(to + i), _mm512_set1_ps(x)));
+  }
+}
+
+void Multiply(const float* factors, int n, float* to) {
+  for (int i = 0; i < n; i += 16) {
+    _mm512_storeu_ps(to + i, _mm512_mul_ps(_mm512_loadu_ps(to + i), _mm512_loadu_ps(factors + i)));
   }
 }
 
@@ -142,7 +151,8 @@ void ScorePerToken(const AttentionTask& task, const TileFormat& format,
 }
 
 template <int kBits, typename Products>
-void ScorePerChannel(const AttentionTask& task, DecodeScratch<Products>& scratch, DotArgs dot) {
+void ScorePerChannel(const AttentionTask& task, const TileFormat& format,
+                     DecodeScratch<Products>& scratch, DotArgs dot) {
   const float* const q = dot.q;
   dot.q = scratch.folded;
   for (int h = 0; h < task.group; ++h) {
@@ -153,7 +163,9 @@ void ScorePerChannel(const AttentionTask& task, DecodeScratch<Products>& scratch
   }
   scratch.products.template Dot<kBits>(dot, task.group);
   for (int h = 0; h < task.group; ++h) {
-    AddScalar(-scratch.tile[h], kv::kBlockTokens, dot.scores + h * dot.stride);
+    float* const scores = dot.scores + h * dot.stride;
+    AddScalar(-scratch.tile[h], kv::kBlockTokens, scores);
+    if (format.factors > 0) Multiply(scratch.params.factor, kv::kBlockTokens, scores);
   }
 }
 
@@ -169,7 +181,7 @@ void ScoreCodes(const AttentionTask& task, const TileFormat& format,
       Fill(scratch.params.zero[0], task.head_dim, scratch.params.zero);
       [[fallthrough]];
     case kv::Granularity::kPerChannel:
-      return ScorePerChannel<kBits>(task, scratch, dot);
+      return ScorePerChannel<kBits>(task, format, scratch, dot);
   }
 }
 
@@ -184,20 +196,31 @@ void ScorePiece(const AttentionTask& task, const TilePiece& piece, DecodeScratch
                  .stride = kScoreStride};
   const kv::CodecId codec = piece.layout->k_codec;
   if (codec == kv::CodecId::kBf16) return ScoreBf16(task, piece, scratch, dot);
-  dot.keys = piece.k_tile(task.kv_head);
-  const TileFormat format = DescribeTile(codec, task.head_dim, task.k_range);
-  if (!format.fast) {
-    DecodeToFloats({codec, kv::Role::kKey, task.k_range, task.head_dim, dot.keys}, scratch.decoded);
+  const auto dot_decoded = [&] {
     dot.keys = reinterpret_cast<const std::byte*>(scratch.decoded);
     dot.row_bytes = PairBytes<32>(kv::kBlockTokens);
-    return scratch.products.template Dot<32>(dot, task.group);
+    scratch.products.template Dot<32>(dot, task.group);
+  };
+  if (codec == kv::CodecId::kF32) {
+    ReadOpenKeys(task, piece, {piece.begin, piece.end}, GranuleFloats{scratch.decoded});
+    return dot_decoded();
+  }
+  dot.keys = piece.k_tile(task.kv_head);
+  const TileFormat format = DescribeTile(codec, kv::Role::kKey, task.head_dim, task.k_range);
+  if (!format.fast) {
+    DecodeToFloats({codec, kv::Role::kKey, task.k_range, task.head_dim, dot.keys}, scratch.decoded);
+    return dot_decoded();
   }
   LoadParams(format, dot.keys, scratch.params);
   switch (format.bits) {
     case 8:
       return ScoreCodes<8>(task, format, scratch, dot);
+    case 6:
+      return ScoreCodes<6>(task, format, scratch, dot);
     case 4:
       return ScoreCodes<4>(task, format, scratch, dot);
+    case 3:
+      return ScoreCodes<3>(task, format, scratch, dot);
     default:
       return ScoreCodes<2>(task, format, scratch, dot);
   }
@@ -271,6 +294,26 @@ void WeighPerChannel(const AttentionTask& task, DecodeScratch<Products>& scratch
   }
 }
 
+// One scale per token, then a factor per channel.
+template <int kBits, typename Products>
+void WeighDual(const AttentionTask& task, DecodeScratch<Products>& scratch, WeighArgs weigh) {
+  float* const out = weigh.out;
+  const int out_stride = weigh.out_stride;
+  weigh.out = scratch.folded;
+  weigh.out_stride = task.head_dim;
+  Fill(0.0f, task.group * task.head_dim, scratch.folded);
+  WeighPerToken<kBits>(task, scratch.params.scale, scratch.params.zero, 0, task.head_dim, scratch,
+                       weigh);
+  for (int h = 0; h < task.group; ++h) {
+    for (int c = 0; c < task.head_dim; c += 16) {
+      float* const to = out + h * out_stride + c;
+      const __m512 level = _mm512_loadu_ps(scratch.folded + h * task.head_dim + c);
+      _mm512_storeu_ps(to, _mm512_fmadd_ps(level, _mm512_loadu_ps(scratch.params.factor + c),
+                                           _mm512_loadu_ps(to)));
+    }
+  }
+}
+
 template <int kBits, typename Products>
 void WeighCodes(const AttentionTask& task, const TileFormat& format,
                 DecodeScratch<Products>& scratch, WeighArgs weigh) {
@@ -280,6 +323,7 @@ void WeighCodes(const AttentionTask& task, const TileFormat& format,
     case kv::Granularity::kPerChannel:
       return WeighPerChannel<kBits>(task, scratch, weigh);
     case kv::Granularity::kPerToken:
+      if (format.factors > 0) return WeighDual<kBits>(task, scratch, weigh);
       for (int c = 0; c < task.head_dim; c += format.group_channels) {
         const int first = c / format.group_channels * kv::kBlockTokens;
         WeighPerToken<kBits>(task, params.scale + first, params.zero + first, c,
@@ -304,22 +348,33 @@ void WeighPiece(const AttentionTask& task, const TilePiece& piece, Slots slots,
                      .out_stride = task.head_dim};
   const kv::CodecId codec = piece.layout->v_codec;
   if (codec == kv::CodecId::kBf16) return WeighBf16(task, piece, slots, scratch, weigh);
+  const auto weigh_decoded = [&] {
+    weigh.values = reinterpret_cast<const std::byte*>(scratch.decoded);
+    weigh.row_bytes = PairBytes<32>(task.head_dim);
+    scratch.products.template Weigh<32>(weigh, task.group, task.head_dim);
+  };
+  if (codec == kv::CodecId::kF32) {
+    ReadOpenValues(task, piece, slots, GranuleFloats{scratch.decoded});
+    return weigh_decoded();
+  }
   weigh.values = piece.v_tile(task.kv_head);
-  const TileFormat format = DescribeTile(codec, task.head_dim, task.v_range);
+  const TileFormat format = DescribeTile(codec, kv::Role::kValue, task.head_dim, task.v_range);
   if (!format.fast || !FitsUnits(format.bits, task.head_dim) ||
       !FitsUnits(format.bits, format.group_channels)) {
     DecodeToFloats({codec, kv::Role::kValue, task.v_range, task.head_dim, weigh.values},
                    scratch.decoded);
-    weigh.values = reinterpret_cast<const std::byte*>(scratch.decoded);
-    weigh.row_bytes = PairBytes<32>(task.head_dim);
-    return scratch.products.template Weigh<32>(weigh, task.group, task.head_dim);
+    return weigh_decoded();
   }
   LoadParams(format, weigh.values, scratch.params);
   switch (format.bits) {
     case 8:
       return WeighCodes<8>(task, format, scratch, weigh);
+    case 6:
+      return WeighCodes<6>(task, format, scratch, weigh);
     case 4:
       return WeighCodes<4>(task, format, scratch, weigh);
+    case 3:
+      return WeighCodes<3>(task, format, scratch, weigh);
     default:
       return WeighCodes<2>(task, format, scratch, weigh);
   }

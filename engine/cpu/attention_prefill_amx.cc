@@ -7,6 +7,7 @@
 #include "engine/cpu/attention_row_avx512.h"
 #include "engine/cpu/attention_tiles_amx.h"
 #include "engine/cpu/attention_vector.h"
+#include "engine/cpu/open_tile_avx512.h"
 
 namespace kvpareto::cpu {
 namespace {
@@ -85,12 +86,28 @@ void PackQueries(const AttentionTask& task, const Scratch& scratch, int strips) 
   }
 }
 
+// A store that rounds granules to bf16 in element order, as DecodeToBf16 does.
+struct ElementsBf16 {
+  uint16_t* out;
+  void operator()(int granule, const Pairs& values) const {
+    const __m512i halves = (__m512i)_mm512_cvtne2ps_pbh(values.second, values.first);
+    const __m512i low = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(halves));
+    const __m512i high = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(halves, 1));
+    _mm512_storeu_si512(out + granule * kGranule,
+                        _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+  }
+};
+
 const std::byte* ViewKeys(const AttentionTask& task, const TilePiece& piece, uint16_t* decoded,
                           size_t& row_bytes) {
   const std::byte* const tile = piece.k_tile(task.kv_head);
   const kv::CodecId codec = piece.layout->k_codec;
   std::byte* const out = reinterpret_cast<std::byte*>(decoded);
   row_bytes = PairBytes<16>(kv::kBlockTokens);
+  if (codec == kv::CodecId::kF32) {
+    ReadOpenKeys(task, piece, {piece.begin, piece.end}, ElementsBf16{decoded});
+    return out;
+  }
   if (codec != kv::CodecId::kBf16) {
     DecodeToBf16({codec, kv::Role::kKey, task.k_range, task.head_dim, tile}, decoded);
     return out;
@@ -113,6 +130,10 @@ const std::byte* ViewKeys(const AttentionTask& task, const TilePiece& piece, uin
 const std::byte* ViewValues(const AttentionTask& task, const TilePiece& piece, uint16_t* decoded) {
   const std::byte* const tile = piece.v_tile(task.kv_head);
   const kv::CodecId codec = piece.layout->v_codec;
+  if (codec == kv::CodecId::kF32) {
+    ReadOpenValues(task, piece, {piece.begin, piece.end}, ElementsBf16{decoded});
+    return reinterpret_cast<const std::byte*>(decoded);
+  }
   if (codec != kv::CodecId::kBf16) {
     DecodeToBf16({codec, kv::Role::kValue, task.v_range, task.head_dim, tile}, decoded);
     return reinterpret_cast<const std::byte*>(decoded);

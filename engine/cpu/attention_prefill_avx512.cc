@@ -2,6 +2,7 @@
 // rows at a time go through them.
 #include "engine/cpu/attention_row_avx512.h"
 #include "engine/cpu/attention_vector.h"
+#include "engine/cpu/open_tile_avx512.h"
 
 namespace kvpareto::cpu {
 namespace {
@@ -40,6 +41,9 @@ void StoreGranule(const Pairs& values, float* to) {
 void DecodeKeys(const AttentionTask& task, const TilePiece& piece, float* out) {
   const std::byte* const tile = piece.k_tile(task.kv_head);
   const kv::CodecId codec = piece.layout->k_codec;
+  if (codec == kv::CodecId::kF32) {
+    return ReadOpenKeys(task, piece, {piece.begin, piece.end}, GranuleFloats{out});
+  }
   if (codec != kv::CodecId::kBf16) {
     return DecodeToFloats({codec, kv::Role::kKey, task.k_range, task.head_dim, tile}, out);
   }
@@ -57,6 +61,9 @@ void DecodeKeys(const AttentionTask& task, const TilePiece& piece, float* out) {
 void DecodeValues(const AttentionTask& task, const TilePiece& piece, float* out) {
   const std::byte* const tile = piece.v_tile(task.kv_head);
   const kv::CodecId codec = piece.layout->v_codec;
+  if (codec == kv::CodecId::kF32) {
+    return ReadOpenValues(task, piece, {piece.begin, piece.end}, GranuleFloats{out});
+  }
   if (codec != kv::CodecId::kBf16) {
     return DecodeToFloats({codec, kv::Role::kValue, task.v_range, task.head_dim, tile}, out);
   }

@@ -43,19 +43,28 @@ struct TileRef {
   kv::StaticRange range;
 };
 
-// Decodes the valid slots of a piece; the others are left as they are and never read.
-void Decode(const TilePiece& piece, const TileRef& tile, int head_dim, float* out) {
-  if (tile.codec != kv::CodecId::kBf16) {
-    kv::DecodeTile(tile.codec, tile.role, head_dim, tile.range, tile.data, out);
-    return;
-  }
-  const uint16_t* elements = reinterpret_cast<const uint16_t*>(tile.data);
+// Copies the valid slots of an open tile; the others are left as they are and never read.
+template <typename Element, typename ToFloat>
+void CopySlots(const TilePiece& piece, const TileRef& tile, int head_dim, ToFloat to_float,
+               float* out) {
+  const Element* elements = reinterpret_cast<const Element*>(tile.data);
   for (int t = piece.begin; t < piece.end; ++t) {
     for (int c = 0; c < head_dim; ++c) {
-      out[t * head_dim + c] = Bf16ToFloat(elements[kv::ElementIndex(
+      out[t * head_dim + c] = to_float(elements[kv::ElementIndex(
           tile.role, piece.window + t, c, piece.layout->tile_tokens, head_dim)]);
     }
   }
+}
+
+void Decode(const TilePiece& piece, const TileRef& tile, int head_dim, float* out) {
+  if (tile.codec == kv::CodecId::kBf16) {
+    return CopySlots<uint16_t>(piece, tile, head_dim, Bf16ToFloat, out);
+  }
+  if (tile.codec == kv::CodecId::kF32) {
+    return CopySlots<float>(
+        piece, tile, head_dim, [](float x) { return x; }, out);
+  }
+  kv::DecodeTile(tile.codec, tile.role, head_dim, tile.range, tile.data, out);
 }
 
 // One query row of one head against keys [begin, end) of the decoded tile.

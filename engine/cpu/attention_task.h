@@ -15,8 +15,8 @@ namespace kvpareto::cpu {
 inline constexpr int kMaxHeadDim = 256;
 
 // At most kBlockTokens token slots of one extent, of all KV heads: a whole tile, or a window of a
-// sink extent's taller tile. Slots outside [begin, end) hold nothing readable: in bf16 tiles they
-// may be NaN and must not reach a sum, not even times zero.
+// sink extent's taller tile. Slots outside [begin, end) hold nothing readable: in open tiles
+// (bf16, f32) they may be NaN and must not reach a sum, not even times zero.
 struct TilePiece {
   const std::byte* data = nullptr;          // extent base
   const kv::LayerLayout* layout = nullptr;  // of this layer

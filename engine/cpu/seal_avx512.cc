@@ -20,9 +20,9 @@ struct Extremes {
 };
 
 // The granules of a bf16 tile, saturated: NaN becomes 0.
-Pairs LoadSaturated(const uint16_t* source, int granule) {
+Pairs LoadSaturated(const std::byte* source, int granule) {
   Pairs values[1];
-  Lanes<16>::Load(reinterpret_cast<const std::byte*>(source + granule * kGranule), values);
+  Lanes<16>::Load(source + granule * kGranule * sizeof(uint16_t), values);
   const __m512 limit = _mm512_set1_ps(kv::kMaxMagnitude);
   const __m512 negative_limit = _mm512_set1_ps(-kv::kMaxMagnitude);
   const auto saturate = [&](__m512 x) {
@@ -66,14 +66,26 @@ void Widen(const TileFormat& format, const Pairs& values, int row, int column, E
   }
 }
 
+// ClipRange of kv/quantizer.h for 16 groups. The explicitly rounded product keeps the compiler from
+// fusing it with the sums, which would round otherwise than the scalar definition.
+void ClipLanes(float clip, __m512& min, __m512& max) {
+  if (clip == 1.0f) return;
+  const __m512 middle = _mm512_mul_ps(_mm512_set1_ps(0.5f), _mm512_add_ps(min, max));
+  const __m512 half = _mm512_mul_round_ps(_mm512_set1_ps(0.5f * clip), _mm512_sub_ps(max, min),
+                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  min = _mm512_sub_ps(middle, half);
+  max = _mm512_add_ps(middle, half);
+}
+
 // FitParams of kv/quantizer.h for 16 groups; stores what the tile keeps and what Quantize needs.
-void FitGroups(const TileFormat& format, const Extremes& extremes, int max_code, TileParams& params,
-               std::byte* encoded) {
+void FitGroups(const TileFormat& format, const Extremes& extremes, int max_code, float clip,
+               TileParams& params, std::byte* encoded) {
   const __m512 max_zero = _mm512_set1_ps(kv::kMaxZero);
   const __m512 sign = _mm512_set1_ps(-0.0f);
   for (int g = 0; g < format.groups; g += 16) {
-    const __m512 min = _mm512_load_ps(extremes.min + g);
-    const __m512 max = _mm512_load_ps(extremes.max + g);
+    __m512 min = _mm512_load_ps(extremes.min + g);
+    __m512 max = _mm512_load_ps(extremes.max + g);
+    ClipLanes(clip, min, max);
     const __m512 absmax = _mm512_max_ps(_mm512_andnot_ps(sign, min), _mm512_andnot_ps(sign, max));
     __m512 scale =
         _mm512_div_ps(_mm512_sub_ps(max, min), _mm512_set1_ps(static_cast<float>(max_code)));
@@ -99,6 +111,50 @@ void FitGroups(const TileFormat& format, const Extremes& extremes, int max_code,
 __m512i Quantize(__m512 x, __m512 scale, __m512 zero, __m512 limit) {
   const __m512 code = _mm512_add_ps(_mm512_div_ps(x, scale), zero);
   return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(code, _mm512_setzero_ps()), limit));
+}
+
+// Codes of a packing unit's granules, as pairs in 16-bit lanes of their own, into bytes. Granules
+// of a unit of 8, 4 or 2 bits lie in the same 32 bytes, kBits apart.
+template <int kBits>
+void PackUnit(const __m512i* pairs, std::byte* to) {
+  __m512i unit = pairs[0];
+  for (int i = 1; i < 8 / kBits; ++i) {
+    unit = _mm512_or_si512(unit, _mm512_slli_epi32(pairs[i], i * kBits));
+  }
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(unit));
+}
+
+// kCount bits from bit kFirst on of every code.
+template <int kFirst, int kCount>
+__m512i BitsOf(__m512i pair) {
+  constexpr int kMask = (1 << kCount) - 1;
+  return _mm512_and_si512(_mm512_srli_epi32(pair, kFirst), _mm512_set1_epi32(kMask | kMask << 8));
+}
+
+template <>
+void PackUnit<6>(const __m512i* pairs, std::byte* to) {
+  __m512i low[4], high[4];
+  for (int i = 0; i < 4; ++i) {
+    low[i] = BitsOf<0, 4>(pairs[i]);
+    high[i] = BitsOf<4, 2>(pairs[i]);
+  }
+  PackUnit<4>(low, to);
+  PackUnit<4>(low + 2, to + kv::BitPacking<4>::kUnitBytes);
+  PackUnit<2>(high, to + kv::BitPacking<6>::kHighPlane);
+}
+
+template <>
+void PackUnit<3>(const __m512i* pairs, std::byte* to) {
+  __m512i low[4];
+  for (int i = 0; i < 4; ++i) {
+    low[i] = BitsOf<0, 2>(pairs[i]);
+    // First and second elements in neighbouring 16-bit lanes: their bits are then in order.
+    const __m512i lanes = _mm512_or_si512(_mm512_and_si512(pairs[i], _mm512_set1_epi32(0xff)),
+                                          _mm512_slli_epi32(_mm512_srli_epi32(pairs[i], 8), 16));
+    const uint32_t bits = _cvtmask32_u32(_mm512_test_epi16_mask(lanes, _mm512_set1_epi16(4)));
+    std::memcpy(to + kv::BitPacking<3>::kHighPlane + 4 * i, &bits, sizeof(bits));
+  }
+  PackUnit<2>(low, to);
 }
 
 template <typename F>
@@ -133,24 +189,21 @@ void Encode(const SealTask& task, const TileFormat& format) {
                                  extremes);
     });
     if constexpr (kGranularity == Granularity::kPerBlock) JoinLanes(extremes);
-    FitGroups(format, extremes, kMaxCode, params, task.encoded);
+    FitGroups(format, extremes, kMaxCode, task.range.clip, params, task.encoded);
   }
-  // Granules of a packing unit lie in the same bytes, kBits apart.
-  constexpr int kUnit = 8 / kBits;
+  constexpr int kCount = Lanes<kBits>::kMinCount;
   const __m512 limit = _mm512_set1_ps(kMaxCode);
-  __m512i unit = _mm512_setzero_si512();
+  __m512i unit[kCount];
   ForEachGranule(kRole, task.head_dim, [&](int granule, int row, int column) {
     const Pairs x = LoadSaturated(task.source, granule);
     const GranuleParams p = ParamsOf<kRole, kGranularity>(format, params, row, column);
     const __m512i first = Quantize(x.first, p.scale.first, p.zero.first, limit);
     const __m512i second = Quantize(x.second, p.scale.second, p.zero.second, limit);
-    const __m512i pair = _mm512_or_si512(first, _mm512_slli_epi32(second, 8));
-    const int place = granule % kUnit;
-    unit = _mm512_or_si512(unit, _mm512_slli_epi32(pair, place * kBits));
-    if (place < kUnit - 1) return;
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(task.encoded + granule / kUnit * 32),
-                        _mm512_cvtepi32_epi16(unit));
-    unit = _mm512_setzero_si512();
+    const int place = granule % kCount;
+    unit[place] = _mm512_or_si512(first, _mm512_slli_epi32(second, 8));
+    if (place == kCount - 1) {
+      PackUnit<kBits>(unit, task.encoded + (granule - place) * (kGranule * kBits / 8));
+    }
   });
 }
 
@@ -164,6 +217,7 @@ void EncodeGranularity(const SealTask& task, const TileFormat& format) {
     case Granularity::kNone:
     case Granularity::kPerBlock:
     case Granularity::kPerTensor:
+    case Granularity::kDual:
       return Encode<kBits, kRole, Granularity::kPerBlock>(task, format);
   }
 }
@@ -177,15 +231,23 @@ void EncodeBits(const SealTask& task, const TileFormat& format) {
 }  // namespace
 
 bool SealTileAvx512(const SealTask& task) {
-  const TileFormat format = DescribeTile(task.codec, task.head_dim, task.range);
-  if (!format.fast || format.bits == 16) return false;
+  const TileFormat format = DescribeTile(task.codec, task.role, task.head_dim, task.range);
+  if (task.source_codec != kv::CodecId::kBf16 || !format.fast || format.bits == 16 ||
+      format.factors > 0)
+    return false;
   std::memset(task.encoded, 0, kv::TileBytes(task.codec, task.role, task.head_dim));
   switch (format.bits) {
     case 8:
       EncodeBits<8>(task, format);
       return true;
+    case 6:
+      EncodeBits<6>(task, format);
+      return true;
     case 4:
       EncodeBits<4>(task, format);
+      return true;
+    case 3:
+      EncodeBits<3>(task, format);
       return true;
     default:
       EncodeBits<2>(task, format);

@@ -25,7 +25,7 @@ void StoreKeys(const StoreTask& task) {
   const __m512i upper = _mm512_load_si512(upper_halves);
   for (int t = 0; t < task.tokens; ++t) {
     const float* const row = task.source + static_cast<size_t>(t) * task.source_stride;
-    uint16_t* to = task.tile + 2 * (task.first_slot + t);
+    uint16_t* to = reinterpret_cast<uint16_t*>(task.tile) + 2 * (task.first_slot + t);
     for (int c = 0; c < task.head_dim; c += 32) {
       const int left = task.head_dim - c;  // 16 or at least 32
       const __mmask16 second = left > 16 ? 0xffff : 0;
@@ -47,7 +47,8 @@ void StoreValues(const StoreTask& task) {
     const bool second = slot + 1 < end;
     const float* const row =
         task.source + static_cast<ptrdiff_t>(slot - task.first_slot) * task.source_stride;
-    uint16_t* const to = task.tile + static_cast<size_t>(slot) * task.head_dim;
+    uint16_t* const to =
+        reinterpret_cast<uint16_t*>(task.tile) + static_cast<size_t>(slot) * task.head_dim;
     const __mmask32 written = (first ? 0x55555555u : 0u) | (second ? 0xaaaaaaaau : 0u);
     for (int c = 0; c < task.head_dim; c += 16) {
       __m512i low = _mm512_setzero_si512(), high = _mm512_setzero_si512();

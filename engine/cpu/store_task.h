@@ -8,31 +8,32 @@
 
 namespace kvpareto::cpu {
 
-// Rows of one KV head into consecutive slots of its bf16 tile.
+// Rows of one KV head into consecutive slots of its open tile.
 struct StoreTask {
   kv::Role role = kv::Role::kKey;
   const float* source = nullptr;  // [tokens, head_dim] with source_stride
   int source_stride = 0;
-  uint16_t* tile = nullptr;  // bf16, element order
+  std::byte* tile = nullptr;  // bf16 or f32, element order
   int tile_tokens = 0;
   int first_slot = 0;
   int tokens = 0;
   int head_dim = 0;
 };
 
-// A full bf16 tile into an encoded one.
+// A full open tile into an encoded one.
 struct SealTask {
   kv::Role role = kv::Role::kKey;
   kv::CodecId codec = kv::CodecId::kBf16;
   kv::StaticRange range;
   int head_dim = 0;
-  const uint16_t* source = nullptr;  // [kBlockTokens * head_dim] in element order
-  std::byte* encoded = nullptr;      // TileBytes(codec, role, head_dim)
+  kv::CodecId source_codec = kv::CodecId::kBf16;
+  const std::byte* source = nullptr;  // [kBlockTokens * head_dim] in element order
+  std::byte* encoded = nullptr;       // TileBytes(codec, role, head_dim)
 };
 
-// Isa::kAvx512 and better; head_dim is a multiple of 16.
+// Isa::kAvx512 and better; head_dim is a multiple of 16. Into a bf16 tile.
 void StoreTileAvx512(const StoreTask& task);
-// False, and nothing done, for a codec that it has no version of.
+// False, and nothing done, for codecs that it has no version of.
 bool SealTileAvx512(const SealTask& task);
 
 }  // namespace kvpareto::cpu

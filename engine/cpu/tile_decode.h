@@ -23,12 +23,16 @@ struct TileFormat {
   int groups = 0;          // stored scales
   size_t scale_offset = 0;
   size_t zero_offset = 0;
+  // A dual-axis codec: granularity is that of its scales (keys per channel, values per token), and
+  // decoded values are multiplied by factors of the other axis. 0: no factors.
+  int factors = 0;
+  size_t factor_offset = 0;
   // kPerTensor: the one scale and zero point; unused otherwise.
   float static_scale = 1.0f;
   float static_zero = 0.0f;
 };
 
-TileFormat DescribeTile(kv::CodecId codec, int head_dim, kv::StaticRange range);
+TileFormat DescribeTile(kv::CodecId codec, kv::Role role, int head_dim, kv::StaticRange range);
 
 // One tile of kBlockTokens tokens.
 struct DecodeTask {

@@ -4,8 +4,11 @@
 
 #include <immintrin.h>
 
+#include <cstring>
+
 #include "engine/cpu/attention_task.h"
 #include "engine/cpu/tile_decode.h"
+#include "engine/kv/bit_packing.h"
 
 namespace kvpareto::cpu {
 namespace {
@@ -13,13 +16,25 @@ namespace {
 // The most scales of a tile: one per token and 32 channels, or one per channel.
 inline constexpr int kMaxGroups = kv::kBlockTokens * kMaxHeadDim / 32;
 
-// A tile's scales and zero points as floats: x~ = (code - zero) * scale.
+// A tile's scales and zero points as floats: x~ = (code - zero) * scale, times a factor where the
+// format has them.
 struct TileParams {
   alignas(64) float scale[kMaxGroups];
   alignas(64) float zero[kMaxGroups];
+  alignas(64) float factor[kMaxHeadDim];
 };
 
+// format.factors is a multiple of 16: tokens, or channels of fast formats.
+inline void LoadFactors(const TileFormat& format, const std::byte* encoded, TileParams& params) {
+  const std::byte* const from = encoded + format.factor_offset;
+  for (int i = 0; i < format.factors; i += 16) {
+    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 2 * i));
+    _mm512_store_ps(params.factor + i, _mm512_cvtph_ps(half));
+  }
+}
+
 inline void LoadParams(const TileFormat& format, const std::byte* encoded, TileParams& params) {
+  LoadFactors(format, encoded, params);
   if (format.groups == 0) {
     params.scale[0] = format.static_scale;
     params.zero[0] = format.static_zero;
@@ -119,6 +134,59 @@ struct Lanes<4> : PackedLanes<4> {};
 template <>
 struct Lanes<2> : PackedLanes<2> {};
 
+// Codes of two planes (bit_packing.h), one packing unit at a time. 6 bits: two look-ups and a sum.
+template <>
+struct Lanes<6> {
+  static constexpr int kMinCount = 4;
+  template <int kCount>
+  static void Load(const std::byte* from, Pairs (&to)[kCount]) {
+    static_assert(kCount % kMinCount == 0);
+    const __m512 high_table =
+        _mm512_setr_ps(0, 16, 32, 48, 0, 16, 32, 48, 0, 16, 32, 48, 0, 16, 32, 48);
+    for (int unit = 0; unit < kCount; unit += kMinCount, from += kv::BitPacking<6>::kUnitBytes) {
+      Pairs low[kMinCount];
+      Lanes<4>::Load(from, low);
+      const __m512i lanes = _mm512_cvtepu16_epi32(_mm256_loadu_si256(
+          reinterpret_cast<const __m256i*>(from + kv::BitPacking<6>::kHighPlane)));
+      for (int i = 0; i < kMinCount; ++i) {
+        const __m512 first = _mm512_permutexvar_ps(_mm512_srli_epi32(lanes, 2 * i), high_table);
+        const __m512 second =
+            _mm512_permutexvar_ps(_mm512_srli_epi32(lanes, 8 + 2 * i), high_table);
+        to[unit + i].first = _mm512_add_ps(low[i].first, first);
+        to[unit + i].second = _mm512_add_ps(low[i].second, second);
+      }
+    }
+  }
+};
+
+// 3 bits: the high plane's bits are masks for adding 4.
+template <>
+struct Lanes<3> {
+  static constexpr int kMinCount = 4;
+  template <int kCount>
+  static void Load(const std::byte* from, Pairs (&to)[kCount]) {
+    static_assert(kCount % kMinCount == 0);
+    const __m512i first_bits =
+        _mm512_setr_epi32(1 << 0, 1 << 2, 1 << 4, 1 << 6, 1 << 8, 1 << 10, 1 << 12, 1 << 14,
+                          1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26, 1 << 28, 1 << 30);
+    const __m512i second_bits = _mm512_slli_epi32(first_bits, 1);
+    const __m512 four = _mm512_set1_ps(4.0f);
+    for (int unit = 0; unit < kCount; unit += kMinCount, from += kv::BitPacking<3>::kUnitBytes) {
+      Pairs low[kMinCount];
+      Lanes<2>::Load(from, low);
+      for (int i = 0; i < kMinCount; ++i) {
+        int word;  // a bit for each of the granule's 32 elements, in order
+        std::memcpy(&word, from + kv::BitPacking<3>::kHighPlane + 4 * i, sizeof(word));
+        const __m512i bits = _mm512_set1_epi32(word);
+        to[unit + i].first = _mm512_mask_add_ps(
+            low[i].first, _mm512_test_epi32_mask(bits, first_bits), low[i].first, four);
+        to[unit + i].second = _mm512_mask_add_ps(
+            low[i].second, _mm512_test_epi32_mask(bits, second_bits), low[i].second, four);
+      }
+    }
+  }
+};
+
 // Where the parameters of a granule come from. Row: of pairs; column: of granules in the row.
 struct GranuleParams {
   Pairs scale;
@@ -152,7 +220,13 @@ inline GranuleParams ParamsOf(const TileFormat& format, const TileParams& params
   }
 }
 
-// Calls store(granule index, values) for every granule of the tile, in order.
+inline Pairs Dequantize(const Pairs& codes, const GranuleParams& p) {
+  return {_mm512_mul_ps(_mm512_sub_ps(codes.first, p.zero.first), p.scale.first),
+          _mm512_mul_ps(_mm512_sub_ps(codes.second, p.zero.second), p.scale.second)};
+}
+
+// Calls store(granule index, values) for every granule of the tile, in order. Factors are those of
+// the lanes: tokens of keys, channels of values.
 template <int kBits, kv::Role kRole, kv::Granularity kGranularity, typename Store>
 void DecodeGranules(const TileFormat& format, const std::byte* encoded, int head_dim,
                     const Store& store) {
@@ -166,10 +240,13 @@ void DecodeGranules(const TileFormat& format, const std::byte* encoded, int head
     Pairs codes[kCount];
     Lanes<kBits>::template Load<kCount>(encoded + i * (kGranule * kBits / 8), codes);
     for (int j = 0; j < kCount; ++j) {
-      const GranuleParams p = ParamsOf<kRole, kGranularity>(format, params, row, column);
-      store(i + j,
-            Pairs{_mm512_mul_ps(_mm512_sub_ps(codes[j].first, p.zero.first), p.scale.first),
-                  _mm512_mul_ps(_mm512_sub_ps(codes[j].second, p.zero.second), p.scale.second)});
+      Pairs values =
+          Dequantize(codes[j], ParamsOf<kRole, kGranularity>(format, params, row, column));
+      if (format.factors > 0) {
+        const __m512 factor = _mm512_load_ps(params.factor + 16 * column);
+        values = {_mm512_mul_ps(values.first, factor), _mm512_mul_ps(values.second, factor)};
+      }
+      store(i + j, values);
       if (++column == columns) column = 0, ++row;
     }
   }
@@ -188,6 +265,7 @@ void DispatchGranularity(const TileFormat& format, const std::byte* encoded, int
     case Granularity::kNone:
     case Granularity::kPerBlock:
     case Granularity::kPerTensor:
+    case Granularity::kDual:  // DescribeTile names the granularity of its scales
       return DecodeGranules<kBits, kRole, Granularity::kPerBlock>(format, encoded, head_dim, store);
   }
 }
@@ -198,8 +276,12 @@ void DispatchBits(const TileFormat& format, const std::byte* encoded, int head_d
   switch (format.bits) {
     case 8:
       return DispatchGranularity<8, kRole>(format, encoded, head_dim, store);
+    case 6:
+      return DispatchGranularity<6, kRole>(format, encoded, head_dim, store);
     case 4:
       return DispatchGranularity<4, kRole>(format, encoded, head_dim, store);
+    case 3:
+      return DispatchGranularity<3, kRole>(format, encoded, head_dim, store);
     case 2:
       return DispatchGranularity<2, kRole>(format, encoded, head_dim, store);
     default: {  // bf16
@@ -234,7 +316,7 @@ void DecodeAnyCodec(const DecodeTask& task, const Store& store) {
 
 template <typename Store>
 void DecodeTileGranules(const DecodeTask& task, const Store& store) {
-  const TileFormat format = DescribeTile(task.codec, task.head_dim, task.range);
+  const TileFormat format = DescribeTile(task.codec, task.role, task.head_dim, task.range);
   if (!format.fast) {
     DecodeAnyCodec(task, store);
   } else if (task.role == kv::Role::kKey) {

@@ -160,9 +160,11 @@ void WeighChannels(WeighArgs args, int heads, int channels) {
   }
 }
 
-// Whether rows (or groups) of this many channels begin and end at packing units.
+// Whether rows (or groups) of this many channels (a multiple of 16) begin and end at packing units.
 constexpr bool FitsUnits(int bits, int channels) {
-  return bits >= 8 || channels * 2 % (32 * 8 / bits) == 0;
+  const int unit_elements = bits == 4 ? kv::BitPacking<4>::kUnitElements
+                                      : kv::BitPacking<2>::kUnitElements;  // that of 6 and 3 too
+  return bits >= 8 || channels * 2 % unit_elements == 0;
 }
 
 }  // namespace

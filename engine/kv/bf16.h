@@ -4,6 +4,7 @@
 // Byte layout: bf16 value of element e (tile.h: ElementIndex) at byte 2 * e.
 #pragma once
 
+#include <limits>
 #include <string>
 
 #include "engine/base/float16.h"
@@ -13,23 +14,18 @@
 
 namespace kvpareto::kv {
 
-// Also for tiles of other than kBlockTokens tokens (sink extents).
-constexpr size_t Bf16TileBytes(int tile_tokens, int head_dim) {
-  return AlignUp(size_t{2} * tile_tokens * head_dim);
-}
-
 struct Bf16Codec {
   static constexpr int kBits = 16;
   static constexpr Granularity kGranularity = Granularity::kNone;
   static constexpr int kGroupChannels = 0;
+  static constexpr bool kCanBeOpen = true;
+  static constexpr float kLimit = std::numeric_limits<float>::infinity();
   static std::string Name() { return "bf16"; }
 
   static constexpr bool Supports(int head_dim) { return head_dim > 0 && head_dim % 2 == 0; }
-  static constexpr int Groups(int /*head_dim*/) { return 0; }
-  static constexpr size_t CodeBytes(int head_dim) { return size_t{2} * kBlockTokens * head_dim; }
-  static constexpr size_t ScaleOffset(int head_dim) { return AlignUp(CodeBytes(head_dim)); }
-  static constexpr size_t ZeroOffset(int head_dim) { return ScaleOffset(head_dim); }
-  static constexpr size_t TileBytes(int head_dim) { return Bf16TileBytes(kBlockTokens, head_dim); }
+  static constexpr TileRegions Regions(Role /*role*/, int head_dim) {
+    return FlatRegions(kBits, head_dim);
+  }
 
   // NaN and infinities are kept: the reference hides nothing.
   static constexpr void Encode(Role role, int head_dim, StaticRange /*range*/, const float* tile,
@@ -50,6 +46,11 @@ struct Bf16Codec {
             LoadU16(encoded, ElementIndex(role, token, channel, kBlockTokens, head_dim)));
       }
     }
+  }
+
+  // Half a unit in the last of 8 significand bits, or half the smallest subnormal.
+  static constexpr float ErrorBound(const TileElement& /*element*/, float x) {
+    return (x < 0.0f ? -x : x) * 0x1p-8f + 0x1p-134f;
   }
 };
 

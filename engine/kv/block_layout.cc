@@ -1,6 +1,6 @@
 #include "engine/kv/block_layout.h"
 
-#include "engine/kv/bf16.h"
+#include "engine/base/check.h"
 
 namespace kvpareto::kv {
 namespace {
@@ -27,17 +27,26 @@ BlockLayout::BlockLayout(std::span<const LayerCodecs> layers, int kv_heads, int 
   }
 }
 
-BlockLayout BlockLayout::Bf16(int layers, int kv_heads, int head_dim, int tile_tokens) {
+BlockLayout BlockLayout::Open(CodecId codec, int layers, int kv_heads, int head_dim,
+                              int tile_tokens) {
+  const CodecInfo& info = GetCodecInfo(codec);
+  KVP_CHECK(info.can_be_open) << info.name;
   BlockLayout layout;
   layout.layers_.reserve(layers);
   for (int i = 0; i < layers; ++i) {
     LayerLayout layer;
-    layer.k_tile_bytes = layer.v_tile_bytes = Bf16TileBytes(tile_tokens, head_dim);
+    layer.k_codec = layer.v_codec = codec;
+    layer.k_tile_bytes = layer.v_tile_bytes =
+        AlignUp(size_t{1} * tile_tokens * head_dim * info.bits / 8);
     layer.tile_tokens = tile_tokens;
     layout.bytes_ = Place(layer, layout.bytes_, kv_heads);
     layout.layers_.push_back(layer);
   }
   return layout;
+}
+
+BlockLayout BlockLayout::Bf16(int layers, int kv_heads, int head_dim, int tile_tokens) {
+  return Open(CodecId::kBf16, layers, kv_heads, head_dim, tile_tokens);
 }
 
 }  // namespace kvpareto::kv

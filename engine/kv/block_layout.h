@@ -25,7 +25,7 @@ struct LayerLayout {
   size_t v_offset = 0;
   size_t k_tile_bytes = 0;
   size_t v_tile_bytes = 0;
-  int tile_tokens = kBlockTokens;  // other than kBlockTokens for bf16 sink extents only
+  int tile_tokens = kBlockTokens;  // other than kBlockTokens for sink extents only
 };
 
 // Immutable. Layers follow one another; in a layer all K tiles, then all V tiles.
@@ -35,8 +35,11 @@ class BlockLayout {
   // A block of kBlockTokens tokens. One entry of `layers` per model layer.
   BlockLayout(std::span<const LayerCodecs> layers, int kv_heads, int head_dim);
 
-  // bf16 throughout: open and recent blocks (tile_tokens = kBlockTokens), sink extents (tile_tokens
-  // = the sink rounded up to 16), and, with one layer, the prefill chunk's tiles.
+  // One codec that can be open throughout (bf16, or f32 to measure against): open and recent blocks
+  // (tile_tokens = kBlockTokens), sink extents (tile_tokens = the sink rounded up to 16), and, with
+  // one layer, the prefill chunk's tiles.
+  static BlockLayout Open(CodecId codec, int layers, int kv_heads, int head_dim,
+                          int tile_tokens = kBlockTokens);
   static BlockLayout Bf16(int layers, int kv_heads, int head_dim, int tile_tokens = kBlockTokens);
 
   const LayerLayout& layer(int index) const { return layers_[index]; }

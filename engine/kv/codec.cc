@@ -2,6 +2,7 @@
 
 #include <array>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "engine/base/check.h"
@@ -15,17 +16,10 @@ struct Entry {
   std::string name;
   CodecInfo info;  // info.name views `name`
   bool (*supports)(int);
-  size_t (*tile_bytes)(int);
-  TileRegions (*regions)(int);
+  TileRegions (*regions)(Role, int);
   decltype(&Bf16Codec::Encode) encode;
   decltype(&Bf16Codec::Decode) decode;
 };
-
-template <typename Codec>
-TileRegions RegionsOf(int head_dim) {
-  return {Codec::CodeBytes(head_dim), Codec::ScaleOffset(head_dim), Codec::ZeroOffset(head_dim),
-          Codec::Groups(head_dim)};
-}
 
 template <typename Codec>
 void Fill(Entry& entry) {
@@ -34,12 +28,21 @@ void Fill(Entry& entry) {
                 .bits = Codec::kBits,
                 .granularity = Codec::kGranularity,
                 .group_channels = Codec::kGroupChannels,
-                .needs_static_range = Codec::kGranularity == Granularity::kPerTensor};
-  entry.supports = &Codec::Supports;
-  entry.tile_bytes = &Codec::TileBytes;
-  entry.regions = &RegionsOf<Codec>;
-  entry.encode = &Codec::Encode;
-  entry.decode = &Codec::Decode;
+                .needs_static_range = Codec::kGranularity == Granularity::kPerTensor,
+                .can_be_open = requires {Codec::kCanBeOpen;
+}
+};  // namespace
+entry.supports = &Codec::Supports;
+entry.regions = &Codec::Regions;
+entry.encode = &Codec::Encode;
+entry.decode = &Codec::Decode;
+}  // namespace kvpareto::kv
+
+template <typename Codec, typename... Codecs>
+constexpr CodecId IdOf(TypeList<Codecs...>) {
+  int index = 0;
+  (void)((std::is_same_v<Codec, Codecs> || (++index, false)) || ...);
+  return CodecId(index);
 }
 
 using Table = std::array<Entry, CodecList::kSize>;
@@ -69,6 +72,9 @@ const Entry& GetFor(CodecId codec, int head_dim) {
 
 }  // namespace
 
+static_assert(IdOf<Bf16Codec>(CodecList{}) == CodecId::kBf16);
+static_assert(IdOf<F32Codec>(CodecList{}) == CodecId::kF32);
+
 int NumCodecs() { return CodecList::kSize; }
 
 const CodecInfo& GetCodecInfo(CodecId codec) { return Get(codec).info; }
@@ -82,12 +88,12 @@ std::optional<CodecId> FindCodec(std::string_view name) {
 
 bool CodecSupports(CodecId codec, int head_dim) { return Get(codec).supports(head_dim); }
 
-size_t TileBytes(CodecId codec, Role /*role*/, int head_dim) {
-  return GetFor(codec, head_dim).tile_bytes(head_dim);
+size_t TileBytes(CodecId codec, Role role, int head_dim) {
+  return GetTileRegions(codec, role, head_dim).bytes;
 }
 
-TileRegions GetTileRegions(CodecId codec, int head_dim) {
-  return GetFor(codec, head_dim).regions(head_dim);
+TileRegions GetTileRegions(CodecId codec, Role role, int head_dim) {
+  return GetFor(codec, head_dim).regions(role, head_dim);
 }
 
 double BitsPerElement(CodecId codec, Role role, int head_dim) {

@@ -12,16 +12,17 @@
 
 namespace kvpareto::kv {
 
-// Index into the codec list. 0 is bf16.
-enum class CodecId : uint8_t { kBf16 = 0 };
+// Index into the codec list; named are those that can be open.
+enum class CodecId : uint8_t { kBf16 = 0, kF32 = 27 };
 
 // Which elements of a tile share one scale and zero point.
 enum class Granularity : uint8_t {
-  kNone,        // bf16: no scales
+  kNone,        // no scales
   kPerToken,    // `group_channels` consecutive channels of one token
   kPerChannel,  // one channel over the tile's tokens
   kPerBlock,    // the whole tile
   kPerTensor,   // layer and head: a static range from calibration; nothing stored in the tile
+  kDual,        // channels and tokens: a scale on both axes (dual_codec.h)
 };
 
 // What is known beforehand of the tiles of one (layer, KV head, role). Codecs with kPerTensor
@@ -39,6 +40,7 @@ struct CodecInfo {
   Granularity granularity = Granularity::kNone;
   int group_channels = 0;  // kPerToken only; 0 means head_dim
   bool needs_static_range = false;
+  bool can_be_open = false;  // tokens can be stored one by one, in tiles of any height
 };
 
 int NumCodecs();
@@ -53,23 +55,46 @@ bool CodecSupports(CodecId codec, int head_dim);
 // of their own; a multiple of kRegionAlignment.
 size_t TileBytes(CodecId codec, Role role, int head_dim);
 
-// Where things stand inside an encoded tile (int_codec.h draws it): `codes` from 0, `scales` as
-// fp16 [groups], `zeros` as int16 [groups]. groups is 0 for codecs that store no scales.
+// Where things stand inside an encoded tile: codes from 0, then scales as fp16 [groups] and zero
+// points as int16 [groups], then what some codecs store besides, fp16 [factors]. int_codec.h,
+// smoothed.h and dual_codec.h draw it. groups is 0 for codecs that store no scales.
 struct TileRegions {
   size_t code_bytes = 0;
+  int groups = 0;
   size_t scale_offset = 0;
   size_t zero_offset = 0;
-  int groups = 0;
+  int factors = 0;
+  size_t factor_offset = 0;
+  size_t bytes = 0;  // of the tile
 };
-TileRegions GetTileRegions(CodecId codec, int head_dim);
+
+// Those of a codec that stores `bits` per element and nothing else.
+constexpr TileRegions FlatRegions(int bits, int head_dim) {
+  const size_t code_bytes = size_t{1} * kBlockTokens * head_dim * bits / 8;
+  return {.code_bytes = code_bytes,
+          .scale_offset = AlignUp(code_bytes),
+          .zero_offset = AlignUp(code_bytes),
+          .bytes = AlignUp(code_bytes)};
+}
+
+// One element of an encoded tile.
+struct TileElement {
+  Role role = Role::kKey;
+  int head_dim = 0;
+  StaticRange range;
+  const std::byte* encoded = nullptr;
+  int token = 0;
+  int channel = 0;
+};
+
+TileRegions GetTileRegions(CodecId codec, Role role, int head_dim);
 
 // Stored bits per element of a tile, scales and padding included.
 double BitsPerElement(CodecId codec, Role role, int head_dim);
 
 // The scalar definitions. `tile` is [kBlockTokens, head_dim] row-major floats; `encoded` has
-// TileBytes bytes, aligned to kRegionAlignment. `range` is used by kPerTensor codecs only. Encode
-// never fails: in integer codecs infinities saturate and NaN counts as 0 (quantizer.h); bf16 keeps
-// both.
+// TileBytes bytes, aligned to kRegionAlignment. Encode never fails: in codecs with a largest
+// magnitude infinities saturate and NaN counts as 0 (quantizer.h); bf16 and f32 keep both.
 void EncodeTile(CodecId codec, Role role, int head_dim, StaticRange range, const float* tile,
                 std::byte* encoded);
 void DecodeTile(CodecId codec, Role role, int head_dim, StaticRange range, const std::byte* encoded,

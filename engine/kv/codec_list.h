@@ -4,10 +4,16 @@
 //
 // What a codec type offers, all static:
 //   kBits, kGranularity, kGroupChannels   as in CodecInfo
+//   kLimit                                larger values saturate at it, NaN counts as 0; infinity:
+//                                         every value is kept as it is
 //   Name()                                as in configs and tables; host only
 //   Supports(head_dim)                    whether it can store tiles of that head size
-//   Groups, CodeBytes, ScaleOffset, ZeroOffset, TileBytes(head_dim)   its byte layout
-//   Encode, Decode(role, head_dim, range, from, to)                   the scalar definition
+//   Regions(role, head_dim)               its byte layout
+//   Encode, Decode(role, head_dim, range, from, to)   the scalar definition
+//   ErrorBound(element, x)                how far x, of magnitude up to kLimit and encoded without
+//   a
+//                                         clip, may come back from where it was: what tests check
+//   kCanBeOpen                            only in codecs whose elements stand alone: CodecInfo
 #pragma once
 
 #include <cstddef>
@@ -15,8 +21,11 @@
 
 #include "engine/kv/bf16.h"
 #include "engine/kv/codec.h"
+#include "engine/kv/dual_codec.h"
+#include "engine/kv/f32.h"
 #include "engine/kv/granularity.h"
 #include "engine/kv/int_codec.h"
+#include "engine/kv/smoothed.h"
 
 namespace kvpareto::kv {
 
@@ -26,25 +35,45 @@ struct TypeList {
 };
 
 // CodecId is the index in this list.
-using CodecList = TypeList<Bf16Codec,                  // bf16
-                           IntCodec<8, PerToken<32>>,  // int8-token-g32
-                           IntCodec<8, PerToken<64>>,  // int8-token-g64
-                           IntCodec<8, PerToken<0>>,   // int8-token
-                           IntCodec<8, PerChannel>,    // int8-channel
-                           IntCodec<8, PerBlock>,      // int8-block
-                           IntCodec<8, PerTensor>,     // int8-tensor
-                           IntCodec<4, PerToken<32>>,  // int4-token-g32
-                           IntCodec<4, PerToken<64>>,  // int4-token-g64
-                           IntCodec<4, PerToken<0>>,   // int4-token
-                           IntCodec<4, PerChannel>,    // int4-channel
-                           IntCodec<4, PerBlock>,      // int4-block
-                           IntCodec<4, PerTensor>,     // int4-tensor
-                           IntCodec<2, PerToken<32>>,  // int2-token-g32
-                           IntCodec<2, PerToken<64>>,  // int2-token-g64
-                           IntCodec<2, PerToken<0>>,   // int2-token
-                           IntCodec<2, PerChannel>,    // int2-channel
-                           IntCodec<2, PerBlock>,      // int2-block
-                           IntCodec<2, PerTensor>>;    // int2-tensor
+using CodecList = TypeList<Bf16Codec,                             // bf16
+                           IntCodec<8, PerToken<32>>,             // int8-token-g32
+                           IntCodec<8, PerToken<64>>,             // int8-token-g64
+                           IntCodec<8, PerToken<0>>,              // int8-token
+                           IntCodec<8, PerChannel>,               // int8-channel
+                           IntCodec<8, PerBlock>,                 // int8-block
+                           IntCodec<8, PerTensor>,                // int8-tensor
+                           IntCodec<4, PerToken<32>>,             // int4-token-g32
+                           IntCodec<4, PerToken<64>>,             // int4-token-g64
+                           IntCodec<4, PerToken<0>>,              // int4-token
+                           IntCodec<4, PerChannel>,               // int4-channel
+                           IntCodec<4, PerBlock>,                 // int4-block
+                           IntCodec<4, PerTensor>,                // int4-tensor
+                           IntCodec<2, PerToken<32>>,             // int2-token-g32
+                           IntCodec<2, PerToken<64>>,             // int2-token-g64
+                           IntCodec<2, PerToken<0>>,              // int2-token
+                           IntCodec<2, PerChannel>,               // int2-channel
+                           IntCodec<2, PerBlock>,                 // int2-block
+                           IntCodec<2, PerTensor>,                // int2-tensor
+                           IntCodec<8, PerToken<128>>,            // int8-token-g128
+                           IntCodec<4, PerToken<128>>,            // int4-token-g128
+                           IntCodec<2, PerToken<128>>,            // int2-token-g128
+                           IntCodec<6, PerToken<0>>,              // int6-token
+                           IntCodec<6, PerChannel>,               // int6-channel
+                           IntCodec<3, PerToken<32>>,             // int3-token-g32
+                           IntCodec<3, PerToken<0>>,              // int3-token
+                           IntCodec<3, PerChannel>,               // int3-channel
+                           F32Codec,                              // f32
+                           Smoothed<IntCodec<8, PerToken<32>>>,   // int8-token-g32-smooth
+                           Smoothed<IntCodec<8, PerToken<64>>>,   // int8-token-g64-smooth
+                           Smoothed<IntCodec<8, PerToken<128>>>,  // int8-token-g128-smooth
+                           Smoothed<IntCodec<4, PerToken<32>>>,   // int4-token-g32-smooth
+                           Smoothed<IntCodec<4, PerToken<64>>>,   // int4-token-g64-smooth
+                           Smoothed<IntCodec<4, PerToken<128>>>,  // int4-token-g128-smooth
+                           Smoothed<IntCodec<2, PerToken<32>>>,   // int2-token-g32-smooth
+                           Smoothed<IntCodec<2, PerToken<64>>>,   // int2-token-g64-smooth
+                           Smoothed<IntCodec<2, PerToken<128>>>,  // int2-token-g128-smooth
+                           DualCodec<4>,                          // int4-dual
+                           DualCodec<2>>;                         // int2-dual
 
 // Carries a codec type as an argument: [](auto tag) { using Codec = typename decltype(tag)::type; }
 template <typename Codec>

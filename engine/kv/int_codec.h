@@ -1,4 +1,4 @@
-// The integer codecs: bits {8, 4, 2} x granularity (granularity.h), by the quantizer of
+// The integer codecs: bits {8, 6, 4, 3, 2} x granularity (granularity.h), by the quantizer of
 // quantizer.h.
 //
 // Byte layout of a tile of kBlockTokens x head_dim elements, numbered by ElementIndex (tile.h):
@@ -29,6 +29,7 @@ struct IntCodec {
   using Packing = BitPacking<kBitsPerCode>;
   static constexpr int kBits = kBitsPerCode;
   static constexpr int kMaxCode = MaxCode<kBits>();
+  static constexpr float kLimit = kMaxMagnitude;
   static constexpr Granularity kGranularity = Policy::kGranularity;
   static constexpr int kGroupChannels = Policy::kGroupChannels;
   static constexpr bool kStaticRange = kGranularity == Granularity::kPerTensor;
@@ -50,6 +51,14 @@ struct IntCodec {
     return AlignUp(ZeroOffset(head_dim) + size_t{2} * Groups(head_dim));
   }
 
+  static constexpr TileRegions Regions(Role /*role*/, int head_dim) {
+    return {.code_bytes = CodeBytes(head_dim),
+            .groups = Groups(head_dim),
+            .scale_offset = ScaleOffset(head_dim),
+            .zero_offset = ZeroOffset(head_dim),
+            .bytes = TileBytes(head_dim)};
+  }
+
   static constexpr QuantParams StaticParams(StaticRange range) {
     return FitParams(Saturate(range.min), Saturate(range.max), kMaxCode);
   }
@@ -67,7 +76,8 @@ struct IntCodec {
       const GroupRegion region = Policy::Region(group, head_dim);
       QuantParams params = StaticParams(range);
       if constexpr (!kStaticRange) {
-        params = FitRegion(region, head_dim, tile);
+        const Extremes extremes = ClipRange(FindExtremes(region, head_dim, tile), range.clip);
+        params = FitParams(extremes.min, extremes.max, kMaxCode);
         StoreU16(encoded + ScaleOffset(head_dim), group, FloatToF16(params.scale));
         StoreU16(encoded + ZeroOffset(head_dim), group, static_cast<uint16_t>(params.zero));
       }
@@ -95,19 +105,27 @@ struct IntCodec {
     }
   }
 
+  // Half a stored step, plus float rounding in units of a step: x / s and (q - z) * s are each off
+  // by at most 2^-24 relative, and |x / s|, |q - z| <= 32767 + 255: 2 * 2^-9; (max - min) / levels
+  // adds 255 * 2^-24.
+  static constexpr float ErrorBound(const TileElement& element, float /*x*/) {
+    const int group = Policy::GroupOf(element.token, element.channel, element.head_dim);
+    return LoadParams(element.head_dim, element.range, element.encoded, group).scale *
+           (0.5f + 0x1p-8f + 0x1p-15f);
+  }
+
  private:
-  static constexpr QuantParams FitRegion(const GroupRegion& region, int head_dim,
+  static constexpr Extremes FindExtremes(const GroupRegion& region, int head_dim,
                                          const float* tile) {
-    float min = kMaxMagnitude;
-    float max = -kMaxMagnitude;
+    Extremes extremes;
     for (int t = region.first_token; t < region.first_token + region.tokens; ++t) {
       for (int c = region.first_channel; c < region.first_channel + region.channels; ++c) {
         const float x = Saturate(tile[t * head_dim + c]);
-        min = x < min ? x : min;
-        max = x > max ? x : max;
+        extremes.min = x < extremes.min ? x : extremes.min;
+        extremes.max = x > extremes.max ? x : extremes.max;
       }
     }
-    return FitParams(min, max, kMaxCode);
+    return extremes;
   }
 };
 

@@ -51,6 +51,20 @@ constexpr uint16_t F16RoundUp(float x) {
   return static_cast<uint16_t>(F16ToFloat(nearest) < x ? nearest + 1 : nearest);
 }
 
+struct Extremes {
+  float min = kMaxMagnitude;
+  float max = -kMaxMagnitude;
+};
+
+// The share `clip` of the range's width about its middle; values outside saturate at its ends. 1
+// leaves the range as it is, to the bit.
+constexpr Extremes ClipRange(Extremes range, float clip) {
+  if (clip == 1.0f) return range;
+  const float middle = 0.5f * (range.min + range.max);
+  const float half = (0.5f * clip) * (range.max - range.min);
+  return {middle - half, middle + half};
+}
+
 // `min` and `max` are saturated extremes of the group. A range with max < min counts as the point
 // min.
 constexpr QuantParams FitParams(float min, float max, int max_code) {

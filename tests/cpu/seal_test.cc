@@ -112,6 +112,51 @@ INSTANTIATE_TEST_SUITE_P(Shapes, StoreKvTest,
                                          StoreCase{256, 1008, 900, 101}, StoreCase{24, 64, 1, 2},
                                          StoreCase{64, 64, 10, 0}));
 
+// f32 tiles hold the rows as they are; other slots what they held before.
+TEST_P(StoreKvTest, WritesFloatsIntoF32Tiles) {
+  const auto [head_dim, tile_tokens, first_slot, tokens] = GetParam();
+  constexpr int kKvHeads = 2;
+  const int columns = 2 * kKvHeads * head_dim;
+  std::vector<float> qkv(static_cast<size_t>(tokens + 1) * columns);
+  std::mt19937 rng(tokens);
+  std::normal_distribution<float> normal;
+  for (float& x : qkv) x = normal(rng);
+  qkv[0] = std::numeric_limits<float>::infinity();
+  qkv[1] = 1e-40f;
+  const auto layout = kv::BlockLayout::Open(kv::CodecId::kF32, 1, kKvHeads, head_dim, tile_tokens);
+  const kv::LayerLayout& layer = layout.layer(0);
+  for (Isa isa : AvailableIsas()) {
+    const Bytes memory = Allocate(layout.bytes(), 0x5a);
+    float untouched;
+    std::memcpy(&untouched, memory.get(), sizeof(untouched));
+    const StoreKvItem item = {.destination = {.data = memory.get(),
+                                              .layout = &layer,
+                                              .first_slot = first_slot,
+                                              .num_tokens = tokens}};
+    ThreadPool pool(2);
+    StoreKv(isa, pool,
+            {.qkv = {reinterpret_cast<std::byte*>(qkv.data()), tokens, columns},
+             .v_first_col = kKvHeads * head_dim,
+             .kv_heads = kKvHeads,
+             .head_dim = head_dim,
+             .items = {&item, 1}});
+    for (int h = 0; h < kKvHeads; ++h) {
+      const auto* k = reinterpret_cast<const float*>(KeyTile(layer, memory.get(), h));
+      const auto* v = reinterpret_cast<const float*>(ValueTile(layer, memory.get(), h));
+      for (int t = 0; t < tile_tokens; ++t) {
+        const bool written = t >= first_slot && t < first_slot + tokens;
+        const float* row = qkv.data() + (written ? t - first_slot : 0) * columns + h * head_dim;
+        for (int c = 0; c < head_dim; ++c) {
+          ASSERT_EQ(k[kv::ElementIndex(kv::Role::kKey, t, c, tile_tokens, head_dim)],
+                    written ? row[c] : untouched);
+          ASSERT_EQ(v[kv::ElementIndex(kv::Role::kValue, t, c, tile_tokens, head_dim)],
+                    written ? row[kKvHeads * head_dim + c] : untouched);
+        }
+      }
+    }
+  }
+}
+
 // Values that exercise the quantizer's corners, rounded to bf16.
 std::vector<float> HardTile(int head_dim, uint32_t seed) {
   std::vector<float> tile(kv::kBlockTokens * head_dim);
@@ -133,16 +178,29 @@ std::vector<float> HardTile(int head_dim, uint32_t seed) {
   return tile;
 }
 
-class SealTest : public testing::TestWithParam<int> {};
+class SealTest : public testing::TestWithParam<int> {
+ protected:
+  void ExpectScalarBytes(kv::CodecId open_codec, float clip) const;
+};
 
-TEST_P(SealTest, BytesAreThoseOfTheScalarEncoder) {
+TEST_P(SealTest, BytesAreThoseOfTheScalarEncoder) { ExpectScalarBytes(kv::CodecId::kBf16, 1.0f); }
+
+TEST_P(SealTest, BytesAreThoseOfTheScalarEncoderWithAClip) {
+  ExpectScalarBytes(kv::CodecId::kBf16, 0.93f);
+}
+
+TEST_P(SealTest, OpenF32BlocksAreSealedFromTheirFloats) {
+  ExpectScalarBytes(kv::CodecId::kF32, 1.0f);
+}
+
+void SealTest::ExpectScalarBytes(kv::CodecId open_codec, float clip) const {
   const auto codec = static_cast<kv::CodecId>(GetParam());
   constexpr int kKvHeads = 2;
-  const std::vector<kv::StaticRange> ranges = {{-1.5f, 2.0f}, {-300.0f, 20.0f}};
+  const std::vector<kv::StaticRange> ranges = {{-1.5f, 2.0f, clip}, {-300.0f, 20.0f, clip}};
   for (int head_dim : {32, 64, 80, 96, 128, 256}) {
     if (!kv::CodecSupports(codec, head_dim)) continue;
     SCOPED_TRACE(testing::Message() << "head_dim " << head_dim);
-    const auto open = kv::BlockLayout::Bf16(1, kKvHeads, head_dim);
+    const auto open = kv::BlockLayout::Open(open_codec, 1, kKvHeads, head_dim);
     const std::vector<kv::LayerCodecs> codecs = {{codec, codec}};
     const kv::BlockLayout sealed(codecs, kKvHeads, head_dim);
     const kv::LayerLayout& from = open.layer(0);
@@ -152,9 +210,9 @@ TEST_P(SealTest, BytesAreThoseOfTheScalarEncoder) {
     const Bytes want = Allocate(sealed.bytes(), 0xee);
     for (int h = 0; h < kKvHeads; ++h) {
       const std::vector<float> k = HardTile(head_dim, 2 * h), v = HardTile(head_dim, 2 * h + 1);
-      kv::EncodeTile(kv::CodecId::kBf16, kv::Role::kKey, head_dim, {}, k.data(),
+      kv::EncodeTile(open_codec, kv::Role::kKey, head_dim, {}, k.data(),
                      source.get() + from.k_offset + h * from.k_tile_bytes);
-      kv::EncodeTile(kv::CodecId::kBf16, kv::Role::kValue, head_dim, {}, v.data(),
+      kv::EncodeTile(open_codec, kv::Role::kValue, head_dim, {}, v.data(),
                      source.get() + from.v_offset + h * from.v_tile_bytes);
       kv::EncodeTile(codec, kv::Role::kKey, head_dim, ranges[h], k.data(),
                      want.get() + to.k_offset + h * to.k_tile_bytes);
@@ -170,10 +228,7 @@ TEST_P(SealTest, BytesAreThoseOfTheScalarEncoder) {
                              .k_ranges = ranges,
                              .v_ranges = ranges};
       ThreadPool pool(2);
-      Seal(isa, pool,
-           {.kv_heads = kKvHeads,
-            .head_dim = head_dim,
-            .items = {&item, 1}});
+      Seal(isa, pool, {.kv_heads = kKvHeads, .head_dim = head_dim, .items = {&item, 1}});
       for (size_t i = 0; i < sealed.bytes(); ++i) {
         ASSERT_EQ(got.get()[i], want.get()[i])
             << "isa " << static_cast<int>(isa) << " byte " << i << " v from " << to.v_offset;

@@ -52,6 +52,21 @@ TEST(BlockLayoutTest, SinkExtentsHaveTheirOwnTileHeight) {
   EXPECT_EQ(sink.layer(1).k_offset, sink.bytes() / 2);
 }
 
+TEST(BlockLayoutTest, OpenTilesOfAnyOpenCodec) {
+  const CodecId f32 = *FindCodec("f32");
+  const BlockLayout open = BlockLayout::Open(f32, 2, 3, 64, 16);
+  EXPECT_EQ(open.bytes(), 2 * 2 * 3 * 16 * 64 * 4);
+  EXPECT_EQ(open.layer(1).k_codec, f32);
+  EXPECT_EQ(open.layer(1).v_codec, f32);
+  EXPECT_EQ(open.layer(1).tile_tokens, 16);
+  const std::vector<LayerCodecs> layers(2, LayerCodecs{f32, f32});
+  EXPECT_EQ(BlockLayout(layers, 3, 64).bytes(), BlockLayout::Open(f32, 2, 3, 64).bytes());
+  for (int i = 0; i < NumCodecs(); ++i) {
+    const CodecInfo& info = GetCodecInfo(CodecId(i));
+    EXPECT_EQ(info.can_be_open, info.name == "bf16" || info.name == "f32") << info.name;
+  }
+}
+
 TEST(BlockLayoutTest, NoLayersNoBytes) { EXPECT_EQ(BlockLayout().bytes(), 0); }
 
 }  // namespace

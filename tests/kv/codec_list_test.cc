@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -21,8 +22,20 @@ TEST(CodecListTest, NamesAreThePublicOnesInOrder) {
       expected.push_back(bits + "-" + granularity);
     }
   }
+  for (std::string name : {"int8-token-g128", "int4-token-g128", "int2-token-g128", "int6-token",
+                           "int6-channel", "int3-token-g32", "int3-token", "int3-channel", "f32"}) {
+    expected.push_back(name);
+  }
+  for (std::string bits : {"int8", "int4", "int2"}) {
+    for (std::string group : {"32", "64", "128"}) {
+      expected.push_back(bits + "-token-g" + group + "-smooth");
+    }
+  }
+  expected.insert(expected.end(), {"int4-dual", "int2-dual"});
+  // Later codecs stand behind these: ids are stable.
+  ASSERT_GE(NumCodecs(), static_cast<int>(expected.size()));
   std::vector<std::string> names;
-  for (int i = 0; i < NumCodecs(); ++i) names.emplace_back(GetCodecInfo(CodecId(i)).name);
+  for (size_t i = 0; i < expected.size(); ++i) names.emplace_back(GetCodecInfo(CodecId(i)).name);
   EXPECT_EQ(names, expected);
 }
 
@@ -30,7 +43,7 @@ TEST(CodecListTest, NamesFindTheirCodecs) {
   for (int i = 0; i < NumCodecs(); ++i) {
     EXPECT_EQ(FindCodec(GetCodecInfo(CodecId(i)).name), CodecId(i));
   }
-  EXPECT_EQ(FindCodec("int3-token"), std::nullopt);
+  EXPECT_EQ(FindCodec("int5-token"), std::nullopt);
   EXPECT_EQ(FindCodec(""), std::nullopt);
   EXPECT_EQ(FindCodec("bf16 "), std::nullopt);
   EXPECT_EQ(FindCodec("bf16"), CodecId::kBf16);
@@ -44,8 +57,8 @@ TEST(CodecListTest, VisitReachesTheTypeOfTheId) {
   }
 }
 
-double Bits(std::string_view name, int head_dim) {
-  return BitsPerElement(*FindCodec(name), Role::kKey, head_dim);
+double Bits(std::string_view name, int head_dim, Role role = Role::kKey) {
+  return BitsPerElement(*FindCodec(name), role, head_dim);
 }
 
 TEST(CodecListTest, BitsPerElementAreTheOnesOfThePapers) {
@@ -60,6 +73,18 @@ TEST(CodecListTest, BitsPerElementAreTheOnesOfThePapers) {
   EXPECT_EQ(Bits("int2-tensor", 80), 2.0);
   // One group's 4 bytes take a whole aligned region: 128 bytes of 2048 codes.
   EXPECT_EQ(Bits("int4-block", 64), 4.25);
+  EXPECT_EQ(Bits("f32", 64), 32.0);
+  EXPECT_EQ(Bits("int6-token", 128), 6.25);
+  EXPECT_EQ(Bits("int6-channel", 64), 6.5);
+  EXPECT_EQ(Bits("int3-token", 128), 3.25);
+  EXPECT_EQ(Bits("int3-token-g32", 64), 4.0);
+  EXPECT_EQ(Bits("int4-token-g128", 128), 4.25);
+  // A mean of 16 bits per channel and 64 tokens.
+  EXPECT_EQ(Bits("int4-token-g64-smooth", 128), 4.75);
+  // A scale and a zero point per channel, a factor per token; the other way round for values.
+  EXPECT_EQ(Bits("int4-dual", 128), 4.625);
+  EXPECT_EQ(Bits("int4-dual", 128, Role::kValue), 4.5);
+  EXPECT_EQ(Bits("int2-dual", 64), 2.75);
 }
 
 TEST(CodecListTest, GroupsMustDivideTheHead) {
@@ -163,6 +188,79 @@ TEST(LayoutTest, Int8IsOneBytePerElement) {
   EXPECT_EQ(static_cast<int>(encoded[4095]), 255);  // the largest value
 }
 
+// Keys of one unit: elements 0..127 are channels 0 and 1 of the 64 tokens; 128 of them are rows of
+// 96 and of 48 bytes.
+TEST(LayoutTest, Int6KeysByHand) {
+  const auto encoded = EncodeCounting<IntCodec<6, PerToken<64>>>(Role::kKey);
+  // Low planes as int4: byte 0: elements 0 (t0 c0: 0) and 32 (t16 c0: 17, low bits 1). Byte 33 (the
+  // second unit): elements 65 (t32 c1: 1 + 32 + 2 = 35, low bits 3) and 97 (t48 c1: 52, low bits
+  // 4).
+  EXPECT_EQ(encoded[0], std::byte{0x10});
+  EXPECT_EQ(encoded[33], std::byte{0x43});
+  // High plane as int2: byte 65: elements 1, 33, 65, 97: 1, 18, 35, 52: high bits 0, 1, 2, 3.
+  EXPECT_EQ(encoded[65], std::byte{0b11'10'01'00});
+  // The next unit: channels 2 and 3. Byte 96: elements 128 (t0 c2: 2) and 160 (t16 c2: 19).
+  EXPECT_EQ(encoded[96], std::byte{0x32});
+  EXPECT_EQ(encoded.size(), 64 * 64 * 6 / 8 + 256);
+}
+
+TEST(LayoutTest, Int3KeysByHand) {
+  const auto encoded = EncodeCounting<IntCodec<3, PerToken<64>>>(Role::kKey);
+  // Low plane as int2: byte 1: elements 1, 33, 65, 97: 1, 18, 35, 52 mod 8: 1, 2, 3, 4.
+  EXPECT_EQ(encoded[1], std::byte{0b00'11'10'01});
+  // High plane in element order: byte 32: elements 0..7: channels 0 and 1 of tokens 0..3: 0..4, no
+  // code above 3 but that of element 7 (t3 c1: 4).
+  EXPECT_EQ(encoded[32], std::byte{0b1000'0000});
+  // Byte 44: elements 96..103: tokens 48..51: 51, 52, 52, 53, 53, 54, 54, 55 mod 8: 3, 4, 4, ...
+  EXPECT_EQ(encoded[44], std::byte{0b1111'1110});
+  // The next unit, byte 48: channel 2 of tokens 0, 16, 32, 48: 2, 19, 36, 53 mod 8: 2, 3, 4, 5.
+  EXPECT_EQ(encoded[48], std::byte{0b01'00'11'10});
+  EXPECT_EQ(encoded.size(), 64 * 64 * 3 / 8 + 256);
+}
+
+// Means stand behind the inner codec's tile, and what it quantizes is the rest.
+TEST(LayoutTest, SmoothedKeepsTheMeanOfEachChannel) {
+  using Inner = IntCodec<8, PerToken<64>>;
+  std::vector<float> tile(kBlockTokens * 64), decoded(tile.size());
+  for (int t = 0; t < kBlockTokens; ++t) {
+    for (int c = 0; c < 64; ++c) tile[t * 64 + c] = 100.0f * c + (t % 2 == 0 ? 0.125f : -0.125f);
+  }
+  std::vector<std::byte> encoded(Smoothed<Inner>::Regions(Role::kKey, 64).bytes);
+  EXPECT_EQ(encoded.size(), Inner::TileBytes(64) + 128);
+  Smoothed<Inner>::Encode(Role::kKey, 64, {}, tile.data(), encoded.data());
+  EXPECT_EQ(F16ToFloat(LoadU16(encoded.data() + Inner::TileBytes(64), 7)), 700.0f);
+  Smoothed<Inner>::Decode(Role::kKey, 64, {}, encoded.data(), decoded.data());
+  for (size_t i = 0; i < tile.size(); ++i) EXPECT_NEAR(decoded[i], tile[i], 0.001);
+}
+
+// Tokens whose loudness differs by up to 30: the factors take that in, so steps stay small.
+TEST(LayoutTest, DualFactorsFollowTheLoudTokens) {
+  std::vector<float> tile(kBlockTokens * 64);
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  const auto loudness = [](int t) { return t % 8 == 0 ? 30.0f : 1.0f; };
+  for (int t = 0; t < kBlockTokens; ++t) {
+    for (int c = 0; c < 64; ++c) tile[t * 64 + c] = loudness(t) * normal(random);
+  }
+  const auto squared_error_of_quiet_tokens = [&](std::string_view name) {
+    const CodecId codec = *FindCodec(name);
+    std::vector<std::byte> encoded(TileBytes(codec, Role::kKey, 64));
+    std::vector<float> decoded(tile.size());
+    EncodeTile(codec, Role::kKey, 64, {}, tile.data(), encoded.data());
+    DecodeTile(codec, Role::kKey, 64, {}, encoded.data(), decoded.data());
+    double sum = 0.0;
+    for (int t = 0; t < kBlockTokens; ++t) {
+      for (int c = 0; c < 64 && loudness(t) == 1.0f; ++c) {
+        sum += std::pow(decoded[t * 64 + c] - tile[t * 64 + c], 2);
+      }
+    }
+    return sum;
+  };
+  // Without factors the step follows the loud tokens: 30 times as wide, 900 times the error.
+  EXPECT_LT(squared_error_of_quiet_tokens("int4-dual"),
+            squared_error_of_quiet_tokens("int4-channel") / 100);
+}
+
 // Token groups: all tokens of channel group 0 first. Channel groups: the channel.
 TEST(LayoutTest, GroupOrder) {
   using Grouped = IntCodec<4, PerToken<32>>;
@@ -184,7 +282,7 @@ TEST(LayoutTest, EveryElementBelongsToTheGroupWhoseRegionHoldsIt) {
   for (int i = 0; i < NumCodecs(); ++i) {
     VisitCodec(CodecId(i), [&](auto tag) {
       using Codec = typename decltype(tag)::type;
-      if constexpr (Codec::kBits != 16) {
+      if constexpr (requires { typename Codec::Policy; }) {
         for (int head_dim : {64, 96, 128}) {
           if (!Codec::Supports(head_dim)) continue;
           std::vector<int> owners(kBlockTokens * head_dim, 0);

@@ -44,22 +44,26 @@ struct AlignedTile {
   std::byte* data = nullptr;
 };
 
-// The parameters each element was stored with, through the list's type.
-std::vector<QuantParams> ParamsPerElement(CodecId id, int head_dim, StaticRange range,
-                                          const std::byte* encoded) {
-  std::vector<QuantParams> params(kBlockTokens * head_dim);
+// What the codec's type says of itself: its largest magnitude, and how far elements may come back
+// from where they were.
+struct Promise {
+  float limit = 0.0f;
+  float (*error_bound)(const TileElement&, float) = nullptr;
+};
+
+Promise PromiseOf(CodecId id) {
+  Promise promise;
   VisitCodec(id, [&](auto tag) {
     using Codec = typename decltype(tag)::type;
-    if constexpr (Codec::kBits != 16) {
-      for (int t = 0; t < kBlockTokens; ++t) {
-        for (int c = 0; c < head_dim; ++c) {
-          params[t * head_dim + c] =
-              Codec::LoadParams(head_dim, range, encoded, Codec::Policy::GroupOf(t, c, head_dim));
-        }
-      }
-    }
+    promise = {Codec::kLimit, &Codec::ErrorBound};
   });
-  return params;
+  return promise;
+}
+
+// NaN counts as 0, the rest saturates; codecs without a limit keep everything.
+float Saturated(float x, float limit) {
+  if (std::isinf(limit)) return x;
+  return std::isnan(x) ? 0.0f : std::clamp(x, -limit, limit);
 }
 
 StaticRange RangeOf(const std::vector<float>& tile) {
@@ -73,7 +77,7 @@ class CodecTest : public testing::TestWithParam<Case> {
   int head_dim() const { return std::get<1>(GetParam()); }
   Role role() const { return std::get<2>(GetParam()); }
   int elements() const { return kBlockTokens * head_dim(); }
-  bool is_bf16() const { return GetCodecInfo(codec()).granularity == Granularity::kNone; }
+  bool keeps_everything() const { return std::isinf(PromiseOf(codec()).limit); }
 
   std::vector<float> RoundTrip(const std::vector<float>& tile, StaticRange range) {
     encoded_ = AlignedTile(TileBytes(codec(), role(), head_dim()) + 1);
@@ -85,20 +89,26 @@ class CodecTest : public testing::TestWithParam<Case> {
     return decoded;
   }
 
-  // Half a stored step, plus float rounding in units of a step: x / s and (q - z) * s are each off
-  // by at most 2^-24 relative, and |x / s|, |q - z| <= 32767 + 255: 2 * 2^-9; (max - min) / levels
-  // adds 255 * 2^-24. bf16 has 8 significand bits: half an ulp is 2^-9 relative to its power of 2.
-  void ExpectWithinHalfStep(const std::vector<float>& tile) {
-    const StaticRange range = RangeOf(tile);
+  // Of tiles without NaN; `range` as the codec was given it.
+  void ExpectWithinBound(const std::vector<float>& tile, StaticRange range) {
+    const Promise promise = PromiseOf(codec());
     const std::vector<float> decoded = RoundTrip(tile, range);
-    const auto params = ParamsPerElement(codec(), head_dim(), range, encoded_.data);
     for (int i = 0; i < elements(); ++i) {
-      const double error = std::abs(double{decoded[i]} - double{tile[i]});
-      const double tolerance = is_bf16() ? std::abs(tile[i]) * 0x1p-8 + 0x1p-130
-                                         : params[i].scale * (0.5 + 0x1p-8 + 0x1p-15);
-      ASSERT_LE(error, tolerance) << "element " << i << " value " << tile[i] << " scale "
-                                  << params[i].scale << " zero " << params[i].zero;
+      const TileElement element = {.role = role(),
+                                   .head_dim = head_dim(),
+                                   .range = range,
+                                   .encoded = encoded_.data,
+                                   .token = i / head_dim(),
+                                   .channel = i % head_dim()};
+      const float x = Saturated(tile[i], promise.limit);
+      const double bound = promise.error_bound(element, x);
+      ASSERT_TRUE(std::isfinite(bound));
+      ASSERT_LE(std::abs(double{decoded[i]} - double{x}), bound)
+          << "element " << i << " value " << tile[i] << " came back as " << decoded[i];
     }
+  }
+  void ExpectWithinHalfStep(const std::vector<float>& tile) {
+    ExpectWithinBound(tile, RangeOf(tile));
   }
 
   std::vector<float> Normal(float mean, float deviation, uint32_t seed) const {
@@ -112,7 +122,7 @@ class CodecTest : public testing::TestWithParam<Case> {
   AlignedTile encoded_{0};
 };
 
-TEST_P(CodecTest, SizesFollowFromBitsAndGroups) {
+TEST_P(CodecTest, RegionsFollowOneAnother) {
   const CodecInfo& info = GetCodecInfo(codec());
   const int groups = [&] {
     switch (info.granularity) {
@@ -122,19 +132,27 @@ TEST_P(CodecTest, SizesFollowFromBitsAndGroups) {
         return head_dim();
       case Granularity::kPerBlock:
         return 1;
-      default:
+      case Granularity::kDual:
+        return role() == Role::kKey ? head_dim() : kBlockTokens;
+      case Granularity::kNone:
+      case Granularity::kPerTensor:
         return 0;
     }
+    return -1;
   }();
   const size_t codes = size_t{1} * elements() * info.bits / 8;
-  const TileRegions regions = GetTileRegions(codec(), head_dim());
+  const TileRegions regions = GetTileRegions(codec(), role(), head_dim());
   EXPECT_EQ(regions.groups, groups);
   EXPECT_EQ(regions.code_bytes, codes);
   EXPECT_EQ(regions.scale_offset, AlignUp(codes));
   EXPECT_EQ(regions.zero_offset, AlignUp(codes) + 2 * groups);
-  EXPECT_EQ(TileBytes(codec(), role(), head_dim()), AlignUp(AlignUp(codes) + 4 * groups));
-  EXPECT_DOUBLE_EQ(BitsPerElement(codec(), role(), head_dim()),
-                   8.0 * TileBytes(codec(), role(), head_dim()) / elements());
+  const size_t end = AlignUp(AlignUp(codes) + 4 * groups);
+  if (regions.factors > 0) {
+    EXPECT_EQ(regions.factor_offset, end);
+  }
+  EXPECT_EQ(regions.bytes, end + AlignUp(2 * regions.factors));
+  EXPECT_EQ(TileBytes(codec(), role(), head_dim()), regions.bytes);
+  EXPECT_DOUBLE_EQ(BitsPerElement(codec(), role(), head_dim()), 8.0 * regions.bytes / elements());
 }
 
 TEST_P(CodecTest, RoundTripsWithinHalfAStep) {
@@ -149,6 +167,32 @@ TEST_P(CodecTest, RoundTripsOutliers) {
   tile[5] = 60000.0f;
   tile[elements() - 1] = -60000.0f;
   ExpectWithinHalfStep(tile);
+}
+
+// One value of the tile alone, wherever it stands.
+TEST_P(CodecTest, RoundTripsOneOutlierAmongZeros) {
+  for (int at : {0, head_dim() + 3, elements() - 1}) {
+    std::vector<float> tile(elements(), 0.0f);
+    tile[at] = -431.0f;
+    ExpectWithinHalfStep(tile);
+  }
+}
+
+TEST_P(CodecTest, RoundTripsDenormals) {
+  std::vector<float> tile(elements());
+  for (int i = 0; i < elements(); ++i) tile[i] = (i % 7 - 3) * 0x1p-140f;
+  ExpectWithinHalfStep(tile);
+  tile[elements() / 2] = 2.0f;
+  ExpectWithinHalfStep(tile);
+}
+
+TEST_P(CodecTest, SaturatesHugeValues) {
+  std::vector<float> tile = Normal(0.0f, 1.0f, 9);
+  tile[7] = 1e30f;
+  tile[3 * head_dim() + 1] = -1e30f;
+  tile[elements() - 2] = 3e38f;
+  ExpectWithinHalfStep(tile);
+  ExpectWithinHalfStep(Normal(0.0f, 1e30f, 9));
 }
 
 TEST_P(CodecTest, RoundTripsGroupsFarFromZero) {
@@ -172,24 +216,47 @@ TEST_P(CodecTest, NonFiniteValuesSaturate) {
   std::vector<float> tile = Normal(0.0f, 1.0f, 7);
   tile[0] = kInfinity;
   tile[head_dim() + 1] = -kInfinity;
-  tile[2 * head_dim() + 2] = std::nanf("");
   tile[3 * head_dim() + 3] = std::numeric_limits<float>::max();
-  const std::vector<float> decoded = RoundTrip(tile, {-kInfinity, kInfinity});
-  if (is_bf16()) {  // the reference hides nothing
+  if (keeps_everything()) {  // such references hide nothing
+    tile[2 * head_dim() + 2] = std::nanf("");
+    const std::vector<float> decoded = RoundTrip(tile, {});
     EXPECT_EQ(decoded[0], kInfinity);
+    EXPECT_EQ(decoded[head_dim() + 1], -kInfinity);
     EXPECT_TRUE(std::isnan(decoded[2 * head_dim() + 2]));
     return;
   }
-  const auto params = ParamsPerElement(codec(), head_dim(), {-kInfinity, kInfinity}, encoded_.data);
-  for (int i = 0; i < elements(); ++i) {
-    const double expected = Saturate(tile[i]);
-    ASSERT_LE(std::abs(decoded[i] - expected), params[i].scale * (0.5 + 0x1p-8 + 0x1p-15)) << i;
-  }
+  ExpectWithinBound(tile, {-kInfinity, kInfinity});
+  tile[2 * head_dim() + 2] = 0.0f;
+  const std::vector<float> zero = RoundTrip(tile, {-kInfinity, kInfinity});
+  tile[2 * head_dim() + 2] = std::nanf("");
+  EXPECT_EQ(RoundTrip(tile, {-kInfinity, kInfinity}), zero);
   for (float hostile : {std::nanf(""), kInfinity, -kInfinity}) {
     for (float x : RoundTrip(std::vector<float>(elements(), hostile), {hostile, hostile})) {
       ASSERT_TRUE(std::isfinite(x));
     }
   }
+}
+
+// A clip narrows the fitted range, so that steps shrink with it; a clip of 1 is no clip.
+TEST_P(CodecTest, ClipSaturatesTheTailsOfTheFittedRange) {
+  const CodecInfo& info = GetCodecInfo(codec());
+  const std::vector<float> tile = Normal(0.3f, 1.0f, 10);
+  StaticRange range = RangeOf(tile);
+  const std::vector<float> whole = RoundTrip(tile, range);
+  range.clip = 0.5f;
+  const std::vector<float> clipped = RoundTrip(tile, range);
+  if (info.granularity == Granularity::kNone || info.granularity == Granularity::kPerTensor) {
+    EXPECT_EQ(clipped, whole);
+    return;
+  }
+  const auto width = [](const std::vector<float>& values) {
+    const auto [low, high] = std::minmax_element(values.begin(), values.end());
+    return *high - *low;
+  };
+  // Half the width about the middle, up to a step at each end; the smoothed and dual codecs' groups
+  // are moved and stretched first, so their widths are no exact share.
+  EXPECT_LT(width(clipped), 0.8f * width(whole));
+  EXPECT_GT(width(clipped), 0.3f * width(whole));
 }
 
 TEST_P(CodecTest, EncodingIsDeterministicPaddingIncluded) {
