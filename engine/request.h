@@ -98,6 +98,9 @@ class ResponseSink {
   virtual void OnFinish(const absl::Status& status, const Usage& usage) = 0;
 };
 
+// Decoded tokens that Engine::Score puts into one step.
+inline constexpr int kMaxScoreDecodeRows = 64;
+
 // How Engine::Score runs a text.
 struct ScoreOptions {
   // Tokens from here on are computed as generated ones are: each reads what the cache holds when it
@@ -106,10 +109,13 @@ struct ScoreOptions {
   int64_t decode_from = -1;
   int64_t logits_from = 0;    // no logits are computed for earlier positions
   int64_t logits_stride = 1;  // logits of every so many positions from logits_from on
-  // Keys and values go through their codec when they are written, so that nothing behind the sink
-  // is read exactly: a cache without an open block, as others keep it. For codecs with scales per
-  // token only (others: INVALID_ARGUMENT, CODEC_NEEDS_BLOCKS).
+  // Keys and values go through their codec when they are written: a cache without an open block, as
+  // others keep it. Read exactly are the sink and, to the token, the `recent` newest. For codecs
+  // whose tokens share no scales (others: INVALID_ARGUMENT, CODEC_NEEDS_BLOCKS); "...-smooth" ones
+  // subtract the mean over all tokens written so far, the current step's included. All tokens are
+  // computed as generated ones are, a prefill chunk in a step.
   bool encode_on_write = false;
+  int max_decode_rows = kMaxScoreDecodeRows;  // of one step; changes nothing but speed
 };
 
 // One layer's queries, keys and values of consecutive tokens, after RoPE and before any transform:
@@ -123,8 +129,8 @@ struct LayerObservation {
 // Called on the engine thread; the spans are valid during the call.
 using ObserveFn = std::function<void(const LayerObservation&)>;
 
-// Receives teacher-forced logits (Engine::Score): those of `first_position` and the positions that
-// follow, [rows, vocab] floats.
+// Receives teacher-forced logits (Engine::Score): those of `first_position` and of positions that
+// follow at distances of logits_stride, [rows, vocab] floats.
 using ScoreLogitsFn = std::function<void(int64_t first_position, std::span<const float> logits)>;
 
 }  // namespace kvpareto

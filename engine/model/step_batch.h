@@ -41,6 +41,7 @@ struct SequenceStep {
   };
   std::vector<BlockSpan> reads;  // in position order, the new tokens included
   std::vector<Store> stores;
+  std::vector<Store> stores_after_filter;  // Transformer::SetWriteFilter
   std::vector<Seal> seals;
 };
 

@@ -119,6 +119,7 @@ void Transformer::SetLayer(int layer, const StepBatch& batch) {
                   .first_position = span.first_position};
   };
   stores_.clear();
+  stores_after_filter_.clear();
   seals_.clear();
   transforms_.clear();
   size_t next_span = 0;
@@ -140,6 +141,10 @@ void Transformer::SetLayer(int layer, const StepBatch& batch) {
     for (const BlockSpan& span : sequence.reads) spans_[next_span++] = view(span);
     for (const SequenceStep::Store& store : sequence.stores) {
       stores_.push_back({.destination = view(store.destination), .first_row = store.first_row});
+    }
+    for (const SequenceStep::Store& store : sequence.stores_after_filter) {
+      stores_after_filter_.push_back(
+          {.destination = view(store.destination), .first_row = store.first_row});
     }
     for (const SequenceStep::Seal& seal : sequence.seals) {
       seals_.push_back({.source = seal.source.data,
@@ -219,12 +224,7 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
                            .items = transforms_,
                            .bias_query = config_.qkv_bias ? bias_query : Activations{}});
   }
-  backend_->StoreKv({.qkv = qkv,
-                     .k_first_col = k_col,
-                     .v_first_col = v_col,
-                     .kv_heads = config_.kv_heads,
-                     .head_dim = config_.head_dim,
-                     .items = stores_});
+  StoreKv(layer, qkv);
   backend_->Attention({.q = qkv,
                        .out = attended,
                        .heads = config_.heads,
@@ -259,6 +259,26 @@ void Transformer::Observe(int layer, Activations qkv) {
   if (!status.ok()) return;
   backend_->CopyToHost(host.data(), qkv.data, host.size() * sizeof(float));
   observe_(layer, host);
+}
+
+void Transformer::StoreKv(int layer, Activations qkv) {
+  const int k_col = config_.heads * config_.head_dim;
+  StoreKvArgs args{.qkv = qkv,
+                   .k_first_col = k_col,
+                   .v_first_col = k_col + config_.kv_heads * config_.head_dim,
+                   .kv_heads = config_.kv_heads,
+                   .head_dim = config_.head_dim,
+                   .items = stores_};
+  backend_->StoreKv(args);
+  if (!write_filter_) return;
+  std::vector<float> host(static_cast<size_t>(qkv.rows) * qkv.cols);
+  const absl::Status status = backend_->Synchronize();  // a lost device shows at the step's end
+  if (!status.ok()) return;
+  backend_->CopyToHost(host.data(), qkv.data, host.size() * sizeof(float));
+  write_filter_(layer, host);
+  backend_->CopyFromHost(qkv.data, host.data(), host.size() * sizeof(float));
+  args.items = stores_after_filter_;
+  backend_->StoreKv(args);
 }
 
 absl::Status Transformer::ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits) {

@@ -35,6 +35,11 @@ class Transformer {
   using ObserveFn = std::function<void(int layer, std::span<const float> qkv)>;
   void SetObserver(ObserveFn observe) { observe_ = std::move(observe); }
 
+  // Changes keys and values of every layer on the host, after they are transformed: what the step
+  // stores in SequenceStep::stores_after_filter. For measurements. Null: nothing is changed.
+  using WriteFilterFn = std::function<void(int layer, std::span<float> qkv)>;
+  void SetWriteFilter(WriteFilterFn filter) { write_filter_ = std::move(filter); }
+
   // Called with the logits of consecutive entries of batch.logit_rows: [rows, vocab] host floats.
   using LogitsFn = std::function<void(int first, int rows, std::span<float> logits)>;
 
@@ -63,6 +68,7 @@ class Transformer {
   void RunAttention(int layer, const StepBatch& batch, RowSplit split);
   void SetLayer(int layer, const StepBatch& batch);
   void Observe(int layer, Activations qkv);
+  void StoreKv(int layer, Activations qkv);
   absl::Status ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits);
   Activations Matrix(size_t offset, int rows, int cols) const;
 
@@ -87,10 +93,11 @@ class Transformer {
   // Per-layer views of the batch, rebuilt for each step and re-pointed for each layer.
   std::vector<KvSpan> spans_;
   std::vector<AttentionSequence> sequences_;
-  std::vector<StoreKvItem> stores_;
+  std::vector<StoreKvItem> stores_, stores_after_filter_;
   std::vector<SealItem> seals_;
   std::vector<TransformItem> transforms_;
   ObserveFn observe_;
+  WriteFilterFn write_filter_;
   std::vector<float> host_logits_;
 };
 

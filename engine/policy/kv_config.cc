@@ -231,6 +231,13 @@ KvConfig KvConfig::Bf16(int prefill_chunk_tokens) {
   return config;
 }
 
+KvConfig KvConfig::F32(int prefill_chunk_tokens) {
+  KvConfig config = Bf16(prefill_chunk_tokens);
+  const kv::CodecId f32 = *kv::FindCodec("f32");
+  config.codecs = {.k = f32, .v = f32};
+  return config;
+}
+
 absl::Status KvConfig::ValidateFor(const ModelConfig& model) const {
   const auto check = [&](kv::CodecId codec) -> absl::Status {
     if (kv::CodecSupports(codec, model.head_dim)) return absl::OkStatus();
@@ -276,6 +283,12 @@ bool KvConfig::needs_transforms() const {
 bool KvConfig::is_bf16() const {
   return !AnyCodec(*this, [](auto codec) { return codec != kv::CodecId::kBf16; });
 }
+
+bool KvConfig::is_exact() const {
+  return !AnyCodec(*this, [](auto codec) { return kv::GetCodecInfo(codec).name != "f32"; });
+}
+
+kv::CodecId KvConfig::open_codec() const { return is_exact() ? codecs.k : kv::CodecId::kBf16; }
 
 std::vector<kv::LayerCodecs> KvConfig::PerLayer(int layers) const {
   std::vector<kv::LayerCodecs> per_layer(layers, codecs);

@@ -38,13 +38,18 @@ struct KvConfig {
   static absl::StatusOr<KvConfig> Parse(std::string_view text);
   // bf16 throughout, the reference.
   static KvConfig Bf16(int prefill_chunk_tokens = 512);
+  // f32 throughout: what measurements compare with when bf16 itself is measured.
+  static KvConfig F32(int prefill_chunk_tokens = 512);
 
   // Whether this model can use it: codecs support its head size, overrides name existing layers.
   absl::Status ValidateFor(const ModelConfig& model) const;
   bool needs_calibration() const;  // some codec or transform wants what calibration measured
   // Something is done to keys and values besides plain encoding: transforms, clips, static ranges.
   bool needs_transforms() const;
-  bool is_bf16() const;  // every codec is bf16: nothing is ever sealed
+  bool is_bf16() const;   // every codec is bf16: nothing is ever sealed
+  bool is_exact() const;  // every codec is f32: nothing is ever sealed
+  // What open blocks, windows and sinks are stored in: bf16, or f32 where all else is.
+  kv::CodecId open_codec() const;
   std::vector<kv::LayerCodecs> PerLayer(int layers) const;
 };
 
@@ -53,5 +58,18 @@ kv::FootprintParams Footprint(const KvConfig& config, const ModelConfig& model);
 // Stored bits per K/V element of a sequence of `tokens` tokens, every scale, sink and window
 // counted.
 double EffectiveBits(const KvConfig& config, const ModelConfig& model, int64_t tokens);
+
+// A codec whose tokens can be encoded one at a time.
+struct TokenCodec {
+  kv::CodecId codec = kv::CodecId::kBf16;
+  bool smooth = false;  // keys and values minus the mean of each channel over past tokens
+};
+// `codec` where nothing is kept in blocks (ScoreOptions::encode_on_write). Error: INVALID_ARGUMENT
+// (CODEC_NEEDS_BLOCKS).
+absl::StatusOr<TokenCodec> WrittenTokenByToken(kv::CodecId codec);
+// As EffectiveBits, of such a cache: it has no open block, its recent window is exact to the token,
+// and "...-smooth" codecs store a mean per chunk. Error: of WrittenTokenByToken.
+absl::StatusOr<double> EffectiveBitsOnWrite(const KvConfig& config, const ModelConfig& model,
+                                            int64_t tokens);
 
 }  // namespace kvpareto

@@ -15,11 +15,12 @@ CacheFormat::CacheFormat(const KvConfig& config, const ModelConfig& model,
                          std::shared_ptr<const KvTransforms> transforms)
     : config(config),
       sealed(SealedLayout(config, model)),
-      bf16(kv::BlockLayout::Bf16(model.layers, model.kv_heads, model.head_dim)),
+      bf16(kv::BlockLayout::Open(config.open_codec(), model.layers, model.kv_heads,
+                                 model.head_dim)),
       footprint(Footprint(config, model)),
       transforms(std::move(transforms)) {
   if (config.sink_tokens > 0) {
-    sink = kv::BlockLayout::Bf16(model.layers, model.kv_heads, model.head_dim,
+    sink = kv::BlockLayout::Open(config.open_codec(), model.layers, model.kv_heads, model.head_dim,
                                  static_cast<int>(kv::AlignUp(config.sink_tokens, 16)));
   }
 }

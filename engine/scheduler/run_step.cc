@@ -1,7 +1,6 @@
 // The Scheduler's steps: building a batch, running it, handing out what it produced.
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/scheduler/scheduler.h"
 #include "engine/scheduler/step_planner.h"
@@ -127,73 +126,9 @@ void Scheduler::HandleLogits(const Slot& slot, std::span<float> logits) {
   }
 }
 
-absl::Status Scheduler::RunScore(ScoreJob& job) {
-  KVP_ASSIGN_OR_RETURN(const auto format, formats_.Get(job.config));
-  const int64_t total = job.tokens.size();
-  const size_t peak = kv::PredictPeakBytes(
-      format->footprint,
-      job.options.decode_from < 0 ? total : std::min(job.options.decode_from, total), total,
-      job.config.prefill_chunk_tokens);
-  if (!arena_->Reserve(peak)) {
-    return MakeError(absl::StatusCode::kResourceExhausted, "KV_EXCEEDS_CAPACITY",
-                     absl::StrCat("scoring needs ", peak, " bytes of KV memory"),
-                     {{"needed_bytes", absl::StrCat(peak)}});
-  }
-  absl::Status status;
-  {
-    SequenceCache cache(format, arena_);
-    while (status.ok() && cache.num_tokens() < total) {
-      const bool decoding =
-          job.options.decode_from >= 0 && cache.num_tokens() >= job.options.decode_from;
-      const int64_t end = job.options.decode_from >= 0 && !decoding
-                              ? std::min(job.options.decode_from, total)
-                              : total;
-      const int64_t left = end - cache.num_tokens();
-      const int64_t step = decoding ? 1 : std::min<int64_t>(job.config.prefill_chunk_tokens, left);
-      status = ScoreStep(job, cache, static_cast<int>(step));
-    }
-  }
-  arena_->Unreserve(peak);
-  return status;
-}
-
-absl::Status Scheduler::ScoreStep(ScoreJob& job, SequenceCache& cache, int tokens) {
-  const int64_t first = cache.num_tokens();
-  const bool decoding = job.options.decode_from >= 0 && first >= job.options.decode_from;
-  StepBatch batch{.decode_rows = decoding ? 1 : 0, .scoring = !decoding};
-  int chunk_tile = 0;
-  cache.Allocate(tokens);
-  batch.sequences.push_back(
-      cache.Describe(0, [&] { return transformer_->ChunkTile(chunk_tile++); }));
-  for (int i = 0; i < tokens; ++i) {
-    batch.tokens.push_back(job.tokens[first + i]);
-    batch.positions.push_back(static_cast<int32_t>(first + i));
-    if (job.on_logits && first + i >= job.options.logits_from) batch.logit_rows.push_back(i);
-  }
-  if (job.observe) ObserveStep(job, first, tokens);
-  const absl::Status status = transformer_->Forward(
-      batch, [&](int row, int, std::span<float> logits) { job.on_logits(first + row, logits); });
-  transformer_->SetObserver(nullptr);
-  cache.EndStep();
-  return status;
-}
-
-// The observer gets queries, keys and values apart.
-void Scheduler::ObserveStep(const ScoreJob& job, int64_t first_position, int rows) {
-  const ModelConfig& model = transformer_->config();
-  const size_t q_cols = size_t(model.heads) * model.head_dim;
-  const size_t kv_cols = size_t(model.kv_heads) * model.head_dim;
-  transformer_->SetObserver([=, &job](int layer, std::span<const float> qkv) {
-    std::vector<float> q, k, v;
-    for (int row = 0; row < rows; ++row) {
-      const float* from = qkv.data() + row * (q_cols + 2 * kv_cols);
-      q.insert(q.end(), from, from + q_cols);
-      k.insert(k.end(), from + q_cols, from + q_cols + kv_cols);
-      v.insert(v.end(), from + q_cols + kv_cols, from + q_cols + 2 * kv_cols);
-    }
-    job.observe(
-        {.layer = layer, .first_position = first_position, .rows = rows, .q = q, .k = k, .v = v});
-  });
+absl::Status Scheduler::RunScore(const ScoreInput& input) {
+  KVP_ASSIGN_OR_RETURN(auto format, formats_.Get(input.config));
+  return ScoreRun(input, std::move(format), transformer_, arena_).Run();
 }
 
 }  // namespace kvpareto

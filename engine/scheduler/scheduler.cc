@@ -67,24 +67,25 @@ void Scheduler::Cancel(RequestHandle handle) {
 
 absl::Status Scheduler::Score(std::vector<int32_t> tokens, const KvConfig& config,
                               const ScoreOptions& options, ScoreLogitsFn on_logits) {
-  auto job = std::make_unique<ScoreJob>();
-  job->tokens = std::move(tokens);
-  job->config = config;
-  job->options = options;
-  job->on_logits = std::move(on_logits);
-  return RunJob(std::move(job));
+  return RunJob({.tokens = std::move(tokens),
+                 .config = config,
+                 .options = options,
+                 .on_logits = std::move(on_logits),
+                 .observe = nullptr});
 }
 
 absl::Status Scheduler::Observe(std::vector<int32_t> tokens, const KvConfig& config,
                                 ObserveFn observe) {
-  auto job = std::make_unique<ScoreJob>();
-  job->tokens = std::move(tokens);
-  job->config = config;
-  job->observe = std::move(observe);
-  return RunJob(std::move(job));
+  return RunJob({.tokens = std::move(tokens),
+                 .config = config,
+                 .options = {},
+                 .on_logits = nullptr,
+                 .observe = std::move(observe)});
 }
 
-absl::Status Scheduler::RunJob(std::unique_ptr<ScoreJob> job) {
+absl::Status Scheduler::RunJob(ScoreInput input) {
+  auto job = std::make_unique<ScoreJob>();
+  job->input = std::move(input);
   std::future<absl::Status> done = job->done.get_future();
   {
     std::lock_guard lock(mutex_);
@@ -108,7 +109,7 @@ void Scheduler::Drain(Clock::time_point deadline) {
 void Scheduler::Run() {
   while (TakePosted()) {
     DropCancelledAndExpired();
-    for (auto& job : score_jobs_) job->done.set_value(RunScore(*job));
+    for (auto& job : score_jobs_) job->done.set_value(RunScore(job->input));
     score_jobs_.clear();
     Admit();
     RunStep();

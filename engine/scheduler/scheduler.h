@@ -19,6 +19,7 @@
 #include "engine/request.h"
 #include "engine/scheduler/active_request.h"
 #include "engine/scheduler/cache_format.h"
+#include "engine/scheduler/score_run.h"
 #include "engine/scheduler/stats_recorder.h"
 #include "engine/text/tokenizer.h"
 
@@ -57,11 +58,7 @@ class Scheduler {
   using Requests = std::vector<std::unique_ptr<ActiveRequest>>;
 
   struct ScoreJob {
-    std::vector<int32_t> tokens;
-    KvConfig config;
-    ScoreOptions options;
-    ScoreLogitsFn on_logits;  // null: no logits wanted
-    ObserveFn observe;        // may be null
+    ScoreInput input;
     std::promise<absl::Status> done;
   };
 
@@ -78,7 +75,7 @@ class Scheduler {
     Sequence* sequence;
   };
 
-  absl::Status RunJob(std::unique_ptr<ScoreJob> job);
+  absl::Status RunJob(ScoreInput input);
   void Run();         // the engine thread
   bool TakePosted();  // false: stop
   void DropCancelledAndExpired();
@@ -93,9 +90,7 @@ class Scheduler {
   void FinishAll(const absl::Status& status);
   void ObservePrediction(const ActiveRequest& request, const Usage& usage);
   void PublishAndTell();
-  absl::Status RunScore(ScoreJob& job);
-  absl::Status ScoreStep(ScoreJob& job, SequenceCache& cache, int tokens);
-  void ObserveStep(const ScoreJob& job, int64_t first_position, int rows);
+  absl::Status RunScore(const ScoreInput& input);
   Usage MakeUsage(const ActiveRequest& request) const;
 
   const SchedulerOptions options_;

@@ -157,5 +157,49 @@ TEST(KvBytesTest, EffectiveBits) {
   EXPECT_EQ(EffectiveBits(KvConfig::Bf16(), model, 0), 0.0);
 }
 
+TEST(KvBytesTest, EffectiveBitsOfCodecsThatStoreMoreThanCodes) {
+  const ModelConfig model = SmallModel();
+  const auto bits = [&](const char* codec) {
+    const std::string name(codec);
+    return EffectiveBits(Parsed("k=" + name + " v=" + name + " sink=0"), model, 6400);
+  };
+  EXPECT_EQ(EffectiveBits(KvConfig::F32(), model, 6400), 32.0);
+  EXPECT_EQ(EffectiveBits(Parsed("k=f32 v=f32 sink=16"), model, 16), 32.0);
+  EXPECT_EQ(bits("int3-channel"), 3 + 32.0 / 64);
+  EXPECT_EQ(bits("int4-token-g64-smooth"), 4 + 32.0 / 64 + 16.0 / 64);  // a mean per channel
+  // Scale and zero point per channel, a scale per token.
+  EXPECT_EQ(bits("int4-dual"), 4 + 32.0 / 64 + 16.0 / 64);
+}
+
+TEST(KvBytesTest, F32AloneIsKeptAsItIs) {
+  EXPECT_TRUE(Parsed("k=f32 v=f32").is_exact());
+  EXPECT_FALSE(Parsed("k=f32 v=bf16").is_exact());
+  EXPECT_FALSE(Parsed("k=f32 v=f32 layers=3:f32/int4-token").is_exact());
+  EXPECT_FALSE(KvConfig::Bf16().is_exact());
+  const ModelConfig model = SmallModel();
+  const kv::FootprintParams params = Footprint(KvConfig::F32(), model);
+  EXPECT_FALSE(params.seals);
+  EXPECT_EQ(params.bf16_block_bytes, 30 * 3 * 2 * 64 * 64 * 4);
+  EXPECT_EQ(Footprint(Parsed("k=f32 v=bf16"), model).bf16_block_bytes, 30 * 3 * 2 * 64 * 64 * 2);
+}
+
+// The bits that KV Pareto's formats take: a scale and zero point per group, a mean per chunk.
+TEST(KvBytesTest, EffectiveBitsOnWrite) {
+  const ModelConfig model = SmallModel();
+  const auto bits = [&](const char* text) {
+    const auto result = EffectiveBitsOnWrite(Parsed(text), model, 8192);
+    EXPECT_TRUE(result.ok()) << result.status();
+    return result.value_or(0.0);
+  };
+  constexpr double kSmooth = 4.5 + 16.0 / 256 / 2;
+  EXPECT_DOUBLE_EQ(bits("k=int4-token-g64-smooth v=int4-token-g64 sink=0 recent=0 chunk=256"),
+                   kSmooth);
+  EXPECT_DOUBLE_EQ(bits("k=int4-token-g64-smooth v=int4-token-g64 sink=64 recent=128 chunk=256"),
+                   (16 * 192 + kSmooth * 8000) / 8192);
+  EXPECT_DOUBLE_EQ(bits("k=int8-token v=int2-token-g32 sink=0"), (8.5 + 3.0) / 2);
+  EXPECT_DOUBLE_EQ(bits("k=int2-token v=int2-token sink=0 recent=9000"), 16.0);
+  EXPECT_FALSE(EffectiveBitsOnWrite(Parsed("k=int4-dual v=bf16"), model, 8192).ok());
+}
+
 }  // namespace
 }  // namespace kvpareto
