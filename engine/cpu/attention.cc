@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/base/check.h"
+#include "engine/cpu/angle_table.h"
 #include "engine/cpu/attention_buffer.h"
 #include "engine/cpu/attention_plan.h"
 #include "engine/cpu/attention_task.h"
@@ -15,19 +16,22 @@ namespace {
 
 class CpuAttention : public AttentionKernel {
  public:
-  CpuAttention(Isa isa, ThreadPool* pool) : isa_(isa), pool_(*pool) {}
+  CpuAttention(Isa isa, ThreadPool* pool) : isa_(isa), pool_(*pool), angles_(ElementwiseFor(isa)) {}
 
   void Run(const AttentionArgs& args) override;
   size_t scratch_bytes() const override { return high_water_bytes_; }
 
  private:
-  void Reserve(const AttentionKernels& kernels, const AttentionArgs& args);
+  // Whether any sequence has a key bias; their angles are in the table then.
+  bool CoverAngles(const AttentionArgs& args);
+  void Reserve(const AttentionKernels& kernels, const AttentionArgs& args, bool key_bias);
   void RunDecodeTask(const AttentionKernels& kernels, const PlannedTask& planned,
                      std::byte* scratch, const AttentionArgs& args);
   void MergeRow(const DecodeRow& row, int kv_head, const AttentionArgs& args);
 
   const Isa isa_;
   ThreadPool& pool_;
+  AngleTable angles_;
   AttentionPlan plan_;
   AlignedBuffer scratch_;               // [threads, thread_scratch_bytes_]
   AlignedBuffer outputs_;               // [states, head_dim] floats: o of every partial state
@@ -37,11 +41,27 @@ class CpuAttention : public AttentionKernel {
   size_t high_water_bytes_ = 0;
 };
 
-void CpuAttention::Reserve(const AttentionKernels& kernels, const AttentionArgs& args) {
+bool CpuAttention::CoverAngles(const AttentionArgs& args) {
+  int positions = 0;
+  for (const AttentionSequence& sequence : args.sequences) {
+    if (!sequence.key_bias || sequence.num_rows == 0) continue;
+    KVP_CHECK(2 * static_cast<int>(args.inverse_frequency.size()) == args.head_dim &&
+              args.bias_query.rows == args.q.rows);
+    // Kernels read the angles of all slots of a piece, rounded up to whole groups.
+    const int end = sequence.first_position + sequence.num_rows;
+    positions = std::max(positions, end + kv::kBlockTokens + kAnglePositions);
+  }
+  if (positions == 0) return false;
+  angles_.Cover(args.inverse_frequency, positions);
+  return true;
+}
+
+void CpuAttention::Reserve(const AttentionKernels& kernels, const AttentionArgs& args,
+                           bool key_bias) {
   const int group = args.heads / args.kv_heads;
   thread_scratch_bytes_ =
       std::max(thread_scratch_bytes_,
-               kv::AlignUp(kernels.scratch_bytes(group, args.head_dim), kCacheLineBytes));
+               kv::AlignUp(kernels.scratch_bytes(group, args.head_dim, key_bias), kCacheLineBytes));
   scratch_.Reserve(thread_scratch_bytes_ * pool_.threads());
   outputs_.Reserve(sizeof(float) * plan_.num_states * args.head_dim);
   states_.resize(plan_.num_states);
@@ -54,8 +74,8 @@ void CpuAttention::Reserve(const AttentionKernels& kernels, const AttentionArgs&
     left_[i].store(plan_.decode_rows[i / args.kv_heads].splits, std::memory_order_relaxed);
   }
   high_water_bytes_ =
-      std::max(high_water_bytes_, scratch_.bytes() + outputs_.bytes() + plan_.bytes() +
-                                      states_.capacity() * sizeof(SoftmaxState) +
+      std::max(high_water_bytes_, angles_.bytes() + scratch_.bytes() + outputs_.bytes() +
+                                      plan_.bytes() + states_.capacity() * sizeof(SoftmaxState) +
                                       left_.size() * sizeof(left_[0]));
 }
 
@@ -63,8 +83,9 @@ void CpuAttention::Run(const AttentionArgs& args) {
   KVP_CHECK(args.heads % args.kv_heads == 0 && args.head_dim <= kMaxHeadDim);
   const AttentionKernels& kernels = AttentionKernelsFor(isa_, args.head_dim);
   const int group = args.heads / args.kv_heads;
-  plan_.Build(args, kernels.prefill_rows(group, args.head_dim));
-  Reserve(kernels, args);
+  const bool key_bias = CoverAngles(args);
+  plan_.Build(args, kernels.prefill_rows(group, args.head_dim), angles_.view());
+  Reserve(kernels, args, key_bias);
   pool_.For(static_cast<int>(plan_.tasks.size()), [&](int item, int thread) {
     const PlannedTask& planned = plan_.tasks[item];
     std::byte* scratch = scratch_.data() + thread * thread_scratch_bytes_;

@@ -17,6 +17,7 @@
 #include <cstring>
 
 #include "engine/cpu/attention_row_avx512.h"
+#include "engine/cpu/key_bias_avx512.h"
 #include "engine/cpu/open_tile_avx512.h"
 
 namespace kvpareto::cpu {
@@ -407,6 +408,10 @@ void DecodeAttention(const AttentionTask& task, std::byte* bytes) {
         PrefetchValues(task, task.pieces[first]);
       }
       ScorePiece(task, piece, scratch, scores);
+      if (task.bias_q != nullptr) {
+        AddBias(task, AnglesOf(task.angles, piece.position, scratch.decoded), 0, task.group, scores,
+                kScoreStride);
+      }
       for (int h = 0; h < task.group; ++h) MaskScores(slots, scores + h * kScoreStride);
     }
     for (int h = 0; h < task.group; ++h) {

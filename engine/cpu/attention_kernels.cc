@@ -4,8 +4,8 @@
 namespace kvpareto::cpu {
 namespace {
 
-size_t ScratchAvx512(int group, int head_dim) {
-  const size_t prefill = PrefillScratchBytesAvx512(group, head_dim);
+size_t ScratchAvx512(int group, int head_dim, bool key_bias) {
+  const size_t prefill = PrefillScratchBytesAvx512(group, head_dim, key_bias);
   const size_t decode = DecodeScratchBytesAvx512(group, head_dim);
   return prefill > decode ? prefill : decode;
 }
@@ -13,8 +13,8 @@ size_t ScratchAvx512(int group, int head_dim) {
 constexpr AttentionKernels kAvx512Attention = {PrefillRowsAvx512, PrefillAttentionAvx512,
                                                DecodeAttentionAvx512, ScratchAvx512};
 
-size_t ScratchAmx(int group, int head_dim) {
-  const size_t prefill = PrefillScratchBytesAmx(group, head_dim);
+size_t ScratchAmx(int group, int head_dim, bool key_bias) {
+  const size_t prefill = PrefillScratchBytesAmx(group, head_dim, key_bias);
   const size_t decode = DecodeScratchBytesAmx(group, head_dim);
   return prefill > decode ? prefill : decode;
 }

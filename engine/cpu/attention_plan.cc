@@ -7,31 +7,37 @@
 namespace kvpareto::cpu {
 namespace {
 
-// A task for `rows` query rows from `row` on of one KV head.
-AttentionTask MakeTask(const AttentionArgs& args, const AttentionSequence& sequence, int row,
-                       int rows, int position, int kv_head) {
+// Query rows of one sequence.
+struct TaskRows {
+  int first_row = 0;
+  int rows = 0;
+  int position = 0;  // of the first
+};
+
+AttentionTask MakeTask(const AttentionArgs& args, const AttentionSequence& sequence,
+                       const TaskRows& rows, int kv_head, const AngleView& angles) {
   AttentionTask task;
   task.q_stride = args.q.cols;
   task.out_stride = args.out.cols;
-  task.rows = rows;
+  task.rows = rows.rows;
   task.group = args.heads / args.kv_heads;
   task.head_dim = args.head_dim;
-  task.first_position = position;
+  task.first_position = rows.position;
   task.sliding_window = args.sliding_window;
   task.scale = args.scale;
   task.kv_head = kv_head;
   const size_t column = static_cast<size_t>(kv_head) * task.group * task.head_dim;
-  task.q =
-      reinterpret_cast<const float*>(args.q.data) + static_cast<size_t>(row) * args.q.cols + column;
-  task.out =
-      reinterpret_cast<float*>(args.out.data) + static_cast<size_t>(row) * args.out.cols + column;
+  const auto row_of = [&](const Activations& a) {
+    return reinterpret_cast<float*>(a.data) + static_cast<size_t>(rows.first_row) * a.cols + column;
+  };
+  task.q = row_of(args.q);
+  task.out = row_of(args.out);
   if (!sequence.k_ranges.empty()) task.k_range = sequence.k_ranges[kv_head];
   if (!sequence.v_ranges.empty()) task.v_range = sequence.v_ranges[kv_head];
   if (sequence.key_bias) {
-    task.bias_q = reinterpret_cast<const float*>(args.bias_query.data) +
-                  static_cast<size_t>(row) * args.bias_query.cols + column;
+    task.bias_q = row_of(args.bias_query);
     task.bias_q_stride = args.bias_query.cols;
-    task.inverse_frequency = args.inverse_frequency.data();
+    task.angles = angles;
   }
   return task;
 }
@@ -57,7 +63,8 @@ void SetPieces(std::span<const TilePiece> pieces, PlannedTask& planned) {
 
 }  // namespace
 
-void AttentionPlan::Build(const AttentionArgs& args, int block_rows) {
+void AttentionPlan::Build(const AttentionArgs& args, int block_rows, const AngleView& angles) {
+  angles_ = angles;
   pieces.clear();
   tasks.clear();
   decode_rows.clear();
@@ -126,7 +133,7 @@ void AttentionPlan::AddDecode(const AttentionArgs& args, const AttentionSequence
   for (int h = 0; h < args.kv_heads; ++h) {
     for (size_t s = 0; s < splits.size(); ++s) {
       PlannedTask planned;
-      planned.task = MakeTask(args, sequence, row, 1, position, h);
+      planned.task = MakeTask(args, sequence, {row, 1, position}, h, angles_);
       planned.decode_row = static_cast<int>(decode_rows.size());
       planned.first_state = num_states + static_cast<int>(h * splits.size() + s) * group;
       SetPieces(splits[s], planned);
@@ -148,7 +155,8 @@ void AttentionPlan::AddPrefill(const AttentionArgs& args, const AttentionSequenc
         Visible(readable, position, position + rows - 1, args.sliding_window);
     for (int h = 0; h < args.kv_heads; ++h) {
       PlannedTask planned;
-      planned.task = MakeTask(args, sequence, sequence.first_row + row, rows, position, h);
+      planned.task =
+          MakeTask(args, sequence, {sequence.first_row + row, rows, position}, h, angles_);
       SetPieces(visible, planned);
       tasks.push_back(planned);
     }

@@ -34,8 +34,9 @@ struct AttentionPlan {
   std::vector<DecodeRow> decode_rows;
   int num_states = 0;
 
-  // Reuses the vectors' memory. `block_rows`: query rows per prefill task.
-  void Build(const AttentionArgs& args, int block_rows);
+  // Reuses the vectors' memory. `block_rows`: query rows per prefill task; `angles`: for sequences
+  // with a key bias.
+  void Build(const AttentionArgs& args, int block_rows, const AngleView& angles);
   size_t bytes() const;
 
  private:
@@ -44,6 +45,8 @@ struct AttentionPlan {
                  std::span<const TilePiece> readable);
   void AddPrefill(const AttentionArgs& args, const AttentionSequence& sequence,
                   std::span<const TilePiece> readable, int block_rows);
+
+  AngleView angles_;
 };
 
 }  // namespace kvpareto::cpu

@@ -7,6 +7,7 @@
 #include "engine/cpu/attention_row_avx512.h"
 #include "engine/cpu/attention_tiles_amx.h"
 #include "engine/cpu/attention_vector.h"
+#include "engine/cpu/key_bias_amx.h"
 #include "engine/cpu/open_tile_avx512.h"
 
 namespace kvpareto::cpu {
@@ -25,6 +26,7 @@ struct TileView {
   const std::byte* keys;    // [head_dim / 2, kBlockTokens] pairs
   size_t key_row_bytes;     // between pairs of channels
   const std::byte* values;  // [kBlockTokens / 2, head_dim] pairs; unwritten slots are zero
+  const uint16_t* angles;   // of SplitAngles; null without a key bias
 };
 
 struct Scratch {
@@ -36,6 +38,11 @@ struct Scratch {
   uint16_t* p;       // A operands: [2, kRoundTokens / kTileDepth, kTileRows, kTileDepth]
   uint16_t* keys;    // [kRoundPieces, kBlockTokens * head_dim] decoded
   uint16_t* values;  // [kRoundPieces, kBlockTokens * head_dim] decoded
+  // With a key bias only:
+  uint16_t* bias;    // of PackBiasRows
+  size_t bias_part;  // elements of one part
+  uint16_t* angles;  // [kRoundPieces, 2 * kBlockTokens * head_dim] of SplitAngles
+  float* gathered;   // [kBlockTokens * head_dim]
 };
 
 size_t PaddedRows(int group) {
@@ -44,7 +51,7 @@ size_t PaddedRows(int group) {
 }
 
 // Carves the scratch from `bytes`; returns the bytes used. With null it only counts.
-size_t Carve(std::byte* bytes, int group, int head_dim, Scratch& scratch) {
+size_t Carve(std::byte* bytes, int group, int head_dim, bool key_bias, Scratch& scratch) {
   const size_t rows = PaddedRows(group);
   size_t used = 0;
   const auto take = [&]<typename T>(T*& array, size_t count) {
@@ -59,6 +66,10 @@ size_t Carve(std::byte* bytes, int group, int head_dim, Scratch& scratch) {
   take(scratch.p, size_t{kStrip} * kRoundTokens);
   take(scratch.keys, size_t{kRoundTokens} * head_dim);
   take(scratch.values, size_t{kRoundTokens} * head_dim);
+  if (!key_bias) return used;
+  take(scratch.bias, 2 * BiasRowElements(rows, head_dim));
+  take(scratch.angles, size_t{2 * kRoundTokens} * head_dim);
+  take(scratch.gathered, size_t{kv::kBlockTokens} * head_dim);
   return used;
 }
 
@@ -167,19 +178,31 @@ struct Strip {
   int num_pieces = 0;
 };
 
+// Sums += 32 rows of A times 32 columns of B, both `depth` deep.
+void MultiplySteps(const uint16_t* a, const std::byte* b, size_t row_bytes, int depth) {
+  const int steps = DepthSteps(depth);
+  for (int s = 0; s < steps; ++s) {
+    LoadA(a + s * kTileElements, a + (steps + s) * kTileElements);
+    LoadB<2>(b + DepthStart(s, depth) / 2 * row_bytes, row_bytes);
+    MultiplyAdd<2>();
+  }
+}
+
 // Scores of a strip against one piece's kBlockTokens slots.
 void Score(const Scratch& scratch, const Strip& strip, const TileView& view, int head_dim,
            float* scores) {
-  const int steps = DepthSteps(head_dim);
-  const uint16_t* const q = scratch.q + strip.first_row / kTileRows * steps * kTileElements;
+  constexpr size_t kAngleRowBytes = PairBytes<16>(kv::kBlockTokens);
+  const size_t first = strip.first_row / kTileRows * DepthSteps(head_dim) * kTileElements;
   for (int t = 0; t < kv::kBlockTokens; t += 2 * kTileColumns) {
     ZeroSums();
-    for (int s = 0; s < steps; ++s) {
-      const std::byte* const keys =
-          view.keys + DepthStart(s, head_dim) / 2 * view.key_row_bytes + PairBytes<16>(t);
-      LoadA(q + s * kTileElements, q + (steps + s) * kTileElements);
-      LoadB<2>(keys, view.key_row_bytes);
-      MultiplyAdd<2>();
+    MultiplySteps(scratch.q + first, view.keys + PairBytes<16>(t), view.key_row_bytes, head_dim);
+    if (view.angles != nullptr) {
+      const uint16_t* const bias = scratch.bias + first;
+      const auto* const high = reinterpret_cast<const std::byte*>(view.angles + 2 * t);
+      const auto* const low = high + head_dim / 2 * kAngleRowBytes;
+      MultiplySteps(bias, high, kAngleRowBytes, head_dim);
+      MultiplySteps(bias, low, kAngleRowBytes, head_dim);
+      MultiplySteps(bias + scratch.bias_part, high, kAngleRowBytes, head_dim);
     }
     StoreSums<2>(scores + t, kScoreStride);
   }
@@ -316,9 +339,13 @@ Strip MakeStrip(const AttentionTask& task, int first_row) {
           .last_position = task.first_position + last_row / task.group};
 }
 
-void Start(const AttentionTask& task, const Scratch& scratch, int strips) {
+void Start(const AttentionTask& task, Scratch& scratch, int strips) {
   PackQueries(task, scratch, strips);
   const int rows = strips * kStrip;
+  if (task.bias_q != nullptr) {
+    scratch.bias_part = BiasRowElements(rows, task.head_dim);
+    PackBiasRows(task, rows, scratch.bias);
+  }
   Fill(0.0f, rows * task.head_dim, scratch.o);
   Fill(0.0f, rows * 16, scratch.sums);
   Fill(-__builtin_inff(), rows, scratch.max);
@@ -343,14 +370,14 @@ int PrefillRowsAmx(int group, int /*head_dim*/) {
   return group < kStackedRows ? kStackedRows / group : 1;
 }
 
-size_t PrefillScratchBytesAmx(int group, int head_dim) {
+size_t PrefillScratchBytesAmx(int group, int head_dim, bool key_bias) {
   Scratch scratch;
-  return Carve(nullptr, group, head_dim, scratch);
+  return Carve(nullptr, group, head_dim, key_bias, scratch);
 }
 
 void PrefillAttentionAmx(const AttentionTask& task, std::byte* bytes) {
   Scratch scratch;
-  Carve(bytes, task.group, task.head_dim, scratch);
+  Carve(bytes, task.group, task.head_dim, task.bias_q != nullptr, scratch);
   const int strips = (task.rows * task.group + kStrip - 1) / kStrip;
   Start(task, scratch, strips);
   const TileSession session;
@@ -363,6 +390,11 @@ void PrefillAttentionAmx(const AttentionTask& task, std::byte* bytes) {
       const size_t offset = static_cast<size_t>(i) * kv::kBlockTokens * task.head_dim;
       views[i].keys = ViewKeys(task, pieces[i], scratch.keys + offset, views[i].key_row_bytes);
       views[i].values = ViewValues(task, pieces[i], scratch.values + offset);
+      views[i].angles = nullptr;
+      if (task.bias_q == nullptr) continue;
+      SplitAngles(AnglesOf(task.angles, pieces[i].position, scratch.gathered), task.head_dim,
+                  scratch.angles + 2 * offset);
+      views[i].angles = scratch.angles + 2 * offset;
     }
     OrderMemory();
     for (int s = 0; s < strips; ++s) {

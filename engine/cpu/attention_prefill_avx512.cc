@@ -2,6 +2,7 @@
 // rows at a time go through them.
 #include "engine/cpu/attention_row_avx512.h"
 #include "engine/cpu/attention_vector.h"
+#include "engine/cpu/key_bias_avx512.h"
 #include "engine/cpu/open_tile_avx512.h"
 
 namespace kvpareto::cpu {
@@ -18,6 +19,7 @@ struct Scratch {
   float* q;              // [rows * group, head_dim], scaled
   float* o;              // [rows * group, head_dim]
   SoftmaxState* states;  // [rows * group]
+  float* angles;         // [kBlockTokens * head_dim], with a key bias only
 };
 
 size_t StackedRows(int group) { return static_cast<size_t>(group) * PrefillRowsAvx512(group, 0); }
@@ -30,6 +32,7 @@ Scratch Carve(std::byte* bytes, int group, int head_dim) {
   scratch.q = scratch.scores + kRowsAtOnce * kv::kBlockTokens;
   scratch.o = scratch.q + StackedRows(group) * head_dim;
   scratch.states = reinterpret_cast<SoftmaxState*>(scratch.o + StackedRows(group) * head_dim);
+  scratch.angles = reinterpret_cast<float*>(scratch.states + StackedRows(group));
   return scratch;
 }
 
@@ -86,7 +89,8 @@ void DecodeValues(const AttentionTask& task, const TilePiece& piece, float* out)
 
 // Stacked rows [row, row + kRows) against the decoded piece.
 template <int kRows>
-void Attend(const AttentionTask& task, const TilePiece& piece, const Scratch& scratch, int row) {
+void Attend(const AttentionTask& task, const TilePiece& piece, const PieceAngles& angles,
+            const Scratch& scratch, int row) {
   Slots slots[kRows];
   bool any = false;
   for (int i = 0; i < kRows; ++i) {
@@ -102,6 +106,9 @@ void Attend(const AttentionTask& task, const TilePiece& piece, const Scratch& sc
                       .q_stride = task.head_dim,
                       .scores = scratch.scores,
                       .stride = kv::kBlockTokens});
+  if (task.bias_q != nullptr) {
+    AddBias(task, angles, row, kRows, scratch.scores, kv::kBlockTokens);
+  }
   for (int i = 0; i < kRows; ++i) {
     float* const scores = scratch.scores + i * kv::kBlockTokens;
     MaskScores(slots[i], scores);
@@ -152,9 +159,10 @@ int PrefillRowsAvx512(int group, int /*head_dim*/) {
   return group < kStackedRows ? kStackedRows / group : 1;
 }
 
-size_t PrefillScratchBytesAvx512(int group, int head_dim) {
+size_t PrefillScratchBytesAvx512(int group, int head_dim, bool key_bias) {
   const size_t floats = static_cast<size_t>(kv::kBlockTokens) * (2 * head_dim + kRowsAtOnce) +
-                        2 * StackedRows(group) * head_dim;
+                        2 * StackedRows(group) * head_dim +
+                        (key_bias ? kv::kBlockTokens * head_dim : 0);
   return floats * sizeof(float) + StackedRows(group) * sizeof(SoftmaxState);
 }
 
@@ -166,11 +174,13 @@ void PrefillAttentionAvx512(const AttentionTask& task, std::byte* bytes) {
     const TilePiece& piece = task.pieces[i];
     DecodeKeys(task, piece, scratch.keys);
     DecodeValues(task, piece, scratch.values);
+    PieceAngles angles = {};
+    if (task.bias_q != nullptr) angles = AnglesOf(task.angles, piece.position, scratch.angles);
     int row = 0;
     for (; row + kRowsAtOnce <= rows; row += kRowsAtOnce) {
-      Attend<kRowsAtOnce>(task, piece, scratch, row);
+      Attend<kRowsAtOnce>(task, piece, angles, scratch, row);
     }
-    for (; row < rows; ++row) Attend<1>(task, piece, scratch, row);
+    for (; row < rows; ++row) Attend<1>(task, piece, angles, scratch, row);
   }
   Finish(task, scratch);
 }

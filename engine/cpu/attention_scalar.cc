@@ -21,7 +21,7 @@ struct Scratch {
   float* v;   // [kBlockTokens, head_dim]
 };
 
-size_t ScratchBytes(int group, int head_dim) {
+size_t ScratchBytes(int group, int head_dim, bool /*key_bias*/) {
   return sizeof(double) * kRows * group * (head_dim + 2) +
          sizeof(float) * 2 * kv::kBlockTokens * head_dim;
 }
@@ -67,16 +67,42 @@ void Decode(const TilePiece& piece, const TileRef& tile, int head_dim, float* ou
   kv::DecodeTile(tile.codec, tile.role, head_dim, tile.range, tile.data, out);
 }
 
-// One query row of one head against keys [begin, end) of the decoded tile.
-void Accumulate(const AttentionTask& task, const float* q, int begin, int end, Scratch& scratch,
-                int state) {
+// The term of a key at `position` that its stored part lacks.
+double KeyBias(const AngleView& angles, const float* bias_q, int position) {
+  constexpr int kGroups = kAngleChunkPositions / kAnglePositions;
+  const int group = position / kAnglePositions;
+  const float* const angle = angles.chunks[group / kGroups] +
+                             group % kGroups * angles.head_dim * kAnglePositions +
+                             position % kAnglePositions;
+  double sum = 0.0;
+  for (int c = 0; c < angles.head_dim; ++c) {
+    sum += double{bias_q[c]} * angle[c * kAnglePositions];
+  }
+  return sum;
+}
+
+// Keys of the decoded tile.
+struct Keys {
+  int begin = 0, end = 0;  // slots
+  int position = 0;        // of slot 0
+};
+
+// One query row of one head against some keys.
+void Accumulate(const AttentionTask& task, int row, int head, const Keys& keys, Scratch& scratch) {
   const int head_dim = task.head_dim;
+  const float* const q = task.q + static_cast<size_t>(row) * task.q_stride + head * head_dim;
+  const float* const bias_q =
+      task.bias_q == nullptr
+          ? nullptr
+          : task.bias_q + static_cast<size_t>(row) * task.bias_q_stride + head * head_dim;
+  const int state = row * task.group + head;
   double& m = scratch.m[state];
   double& d = scratch.d[state];
   double* o = scratch.o + static_cast<size_t>(state) * head_dim;
-  for (int t = begin; t < end; ++t) {
+  for (int t = keys.begin; t < keys.end; ++t) {
     double score = 0.0;
     for (int c = 0; c < head_dim; ++c) score += double{q[c]} * scratch.k[t * head_dim + c];
+    if (bias_q != nullptr) score += KeyBias(task.angles, bias_q, keys.position + t);
     score *= task.scale;
     if (score > m) {
       const double keep = std::exp(m - score);  // exp(-inf) == 0 for the first key
@@ -108,8 +134,7 @@ void AccumulateAll(const AttentionTask& task, Scratch& scratch) {
       const int oldest = task.sliding_window > 0 ? position - task.sliding_window + 1 : 0;
       const int begin = std::max(piece.begin, oldest - piece.position);
       for (int g = 0; g < task.group; ++g) {
-        const float* q = task.q + static_cast<size_t>(i) * task.q_stride + g * task.head_dim;
-        Accumulate(task, q, begin, end, scratch, i * task.group + g);
+        Accumulate(task, i, g, {begin, end, piece.position}, scratch);
       }
     }
   }

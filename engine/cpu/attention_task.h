@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/cpu/angle_view.h"
 #include "engine/cpu/isa.h"
 #include "engine/cpu/softmax_state.h"
 #include "engine/kv/block_layout.h"
@@ -54,7 +55,7 @@ struct AttentionTask {
   // without.
   const float* bias_q = nullptr;
   int bias_q_stride = 0;
-  const float* inverse_frequency = nullptr;  // [head_dim / 2]
+  AngleView angles;  // covers every slot of the pieces
   // Results: the output rows when `states` is null, else one state per head (rows == 1).
   float* out = nullptr;  // row i, head g: out + i * out_stride + g * head_dim
   int out_stride = 0;
@@ -67,8 +68,9 @@ struct AttentionKernels {
   int (*prefill_rows)(int group, int head_dim);
   void (*prefill)(const AttentionTask& task, std::byte* scratch);
   void (*decode)(const AttentionTask& task, std::byte* scratch);
-  // Scratch of one thread for either function, aligned to 64 bytes by the caller.
-  size_t (*scratch_bytes)(int group, int head_dim);
+  // Scratch of one thread for either function, aligned to 64 bytes by the caller. `key_bias`: some
+  // task has one.
+  size_t (*scratch_bytes)(int group, int head_dim, bool key_bias);
 };
 
 extern const AttentionKernels kScalarAttention;

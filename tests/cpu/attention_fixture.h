@@ -20,9 +20,12 @@ namespace kvpareto::cpu {
 struct CacheShape {
   int kv_heads = 1;
   int head_dim = 64;
-  kv::LayerCodecs codecs = {};  // of full blocks; the open one and sinks are bf16
+  kv::LayerCodecs codecs = {};                  // of full blocks
+  kv::CodecId open_codec = kv::CodecId::kBf16;  // of the open block and sinks
   int sink_tokens = 0;
-  int recent_blocks = 0;  // full blocks before the open one that are still bf16
+  int recent_blocks = 0;   // full blocks before the open one that are still open
+  int first_position = 0;  // of the first token; the ones before it are not in the cache
+  float poison = 0.0f;     // if not 0: what every 7th element of K and V is
 };
 
 inline constexpr kv::StaticRange kTestRange = {-3.0f, 3.5f};
@@ -33,9 +36,9 @@ class CachedSequence {
   CachedSequence(const CacheShape& shape, int length, uint32_t seed) : shape_(shape) {
     const std::vector<kv::LayerCodecs> layer = {shape.codecs};
     sealed_ = kv::BlockLayout(layer, shape.kv_heads, shape.head_dim);
-    open_ = kv::BlockLayout::Bf16(1, shape.kv_heads, shape.head_dim);
+    open_ = kv::BlockLayout::Open(shape.open_codec, 1, shape.kv_heads, shape.head_dim);
     if (shape.sink_tokens > 0) {
-      sink_ = kv::BlockLayout::Bf16(1, shape.kv_heads, shape.head_dim,
+      sink_ = kv::BlockLayout::Open(shape.open_codec, 1, shape.kv_heads, shape.head_dim,
                                     (shape.sink_tokens + 15) / 16 * 16);
     }
     std::mt19937 rng(seed);
@@ -43,11 +46,14 @@ class CachedSequence {
     v_ = Random(length, rng);
     Allocate(length, rng);
     for (KvSpan& span : spans_) Write(span);
+    for (KvSpan& span : spans_) span.first_position += shape.first_position;
   }
 
   std::span<const KvSpan> spans() const { return spans_; }
   int length() const { return static_cast<int>(k_.size()) / shape_.kv_heads / shape_.head_dim; }
-  // The decoded K (V) vector of a token: [head_dim].
+  int first_position() const { return shape_.first_position; }
+  int end_position() const { return first_position() + length(); }
+  // The decoded K (V) vector of a token, counted from the first in the cache: [head_dim].
   const float* k(int head, int token) const { return &k_[Offset(head, token)]; }
   const float* v(int head, int token) const { return &v_[Offset(head, token)]; }
 
@@ -61,11 +67,15 @@ class CachedSequence {
     return (static_cast<size_t>(token) * shape_.kv_heads + head) * shape_.head_dim;
   }
 
-  // bf16 values, [tokens, kv_heads, head_dim].
+  // Values that the open codec keeps exactly, [tokens, kv_heads, head_dim].
   std::vector<float> Random(int tokens, std::mt19937& rng) const {
     std::normal_distribution<float> normal;
     std::vector<float> x(Offset(0, tokens));
-    for (float& value : x) value = Bf16ToFloat(FloatToBf16(normal(rng)));
+    for (float& value : x) {
+      value = normal(rng);
+      if (shape_.open_codec == kv::CodecId::kBf16) value = Bf16ToFloat(FloatToBf16(value));
+    }
+    for (size_t i = 0; shape_.poison != 0.0f && i < x.size(); i += 7) x[i] = shape_.poison;
     return x;
   }
 
@@ -91,7 +101,7 @@ class CachedSequence {
       offsets[i] = bytes;
       bytes += extents[i].layout->bytes();
     }
-    // 0xff bytes: NaN as bf16.
+    // 0xff bytes: NaN as bf16 and as float.
     memory_.reset(static_cast<std::byte*>(std::aligned_alloc(kv::kRegionAlignment, bytes + 128)));
     std::memset(memory_.get(), 0xff, bytes);
     int position = 0;
@@ -118,12 +128,18 @@ class CachedSequence {
   void WriteTile(const KvSpan& span, kv::Role role, kv::CodecId codec, std::byte* tile, int head,
                  std::vector<float>& values) {
     const int d = shape_.head_dim;
-    if (codec == kv::CodecId::kBf16) {
-      uint16_t* elements = reinterpret_cast<uint16_t*>(tile);
+    if (kv::GetCodecInfo(codec).can_be_open) {
       for (int t = 0; t < span.num_tokens; ++t) {
         for (int c = 0; c < d; ++c) {
-          elements[kv::ElementIndex(role, span.first_slot + t, c, span.layout->tile_tokens, d)] =
-              FloatToBf16(values[Offset(head, span.first_position + t) + c]);
+          float& x = values[Offset(head, span.first_position + t) + c];
+          const int element =
+              kv::ElementIndex(role, span.first_slot + t, c, span.layout->tile_tokens, d);
+          if (codec == kv::CodecId::kF32) {
+            reinterpret_cast<float*>(tile)[element] = x;
+          } else {
+            reinterpret_cast<uint16_t*>(tile)[element] = FloatToBf16(x);
+            x = Bf16ToFloat(FloatToBf16(x));
+          }
         }
       }
       return;
@@ -158,21 +174,50 @@ struct OracleRow {
   double max_term_sum = 0.0;
   double max_term_norm = 0.0;
   double max_value = 0.0;
+  // Root of the sum of squares of the key bias term's factors times scale.
+  double bias_norm = 0.0;
 };
 
-inline OracleRow Oracle(const CachedSequence& sequence, const float* q, int kv_head, int position,
-                        const AttentionArgs& args) {
+struct OracleQuery {
+  const float* q = nullptr;     // [head_dim]
+  const float* bias = nullptr;  // [A | B] or null
+};
+
+// sum_i A_i cos(p f_i) + B_i sin(p f_i) at RoPE's angles, which are floats.
+inline double KeyBiasTerm(const float* bias, int position, std::span<const float> frequencies) {
+  double sum = 0.0;
+  for (size_t i = 0; i < frequencies.size(); ++i) {
+    const float angle = static_cast<float>(position) * frequencies[i];
+    sum +=
+        bias[i] * std::cos(double{angle}) + bias[i + frequencies.size()] * std::sin(double{angle});
+  }
+  return sum;
+}
+
+inline OracleRow Oracle(const CachedSequence& sequence, const OracleQuery& query, int kv_head,
+                        int position, const AttentionArgs& args) {
   OracleRow row;
   row.out.assign(args.head_dim, 0.0);
-  const int first = args.sliding_window > 0 ? std::max(0, position - args.sliding_window + 1) : 0;
+  for (int c = 0; query.bias != nullptr && c < args.head_dim; ++c) {
+    const double factor = std::abs(double{query.bias[c]} * args.scale);
+    row.bias_norm += factor * factor;
+  }
+  row.bias_norm = std::sqrt(row.bias_norm);
+  const int base = sequence.first_position();
+  const int first = args.sliding_window > 0 ? position - args.sliding_window + 1 : base;
+  const int begin = std::max(base, first) - base;
+  const int end = position + 1 - base;
   std::vector<double> scores;
-  for (int t = first; t <= position; ++t) {
+  for (int t = begin; t < end; ++t) {
     double score = 0.0, sum = 0.0, squares = 0.0;
     for (int c = 0; c < args.head_dim; ++c) {
-      const double term = double{q[c]} * sequence.k(kv_head, t)[c] * args.scale;
+      const double term = double{query.q[c]} * sequence.k(kv_head, t)[c] * args.scale;
       score += term;
       sum += std::abs(term);
       squares += term * term;
+    }
+    if (query.bias != nullptr) {
+      score += KeyBiasTerm(query.bias, base + t, args.inverse_frequency) * args.scale;
     }
     scores.push_back(score);
     row.max_term_sum = std::max(row.max_term_sum, sum);
@@ -181,10 +226,10 @@ inline OracleRow Oracle(const CachedSequence& sequence, const float* q, int kv_h
   const double max = *std::max_element(scores.begin(), scores.end());
   double total = 0.0;
   for (double& score : scores) total += score = std::exp(score - max);
-  for (int t = first; t <= position; ++t) {
+  for (int t = begin; t < end; ++t) {
     for (int c = 0; c < args.head_dim; ++c) {
       const double value = sequence.v(kv_head, t)[c];
-      row.out[c] += scores[t - first] / total * value;
+      row.out[c] += scores[t - begin] / total * value;
       row.max_value = std::max(row.max_value, std::abs(value));
     }
   }

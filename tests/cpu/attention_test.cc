@@ -4,151 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/cpu/attention_fixture.h"
+#include "tests/cpu/attention_step.h"
 
 namespace kvpareto::cpu {
 namespace {
-
-std::vector<Isa> AvailableIsas() {
-  std::vector<Isa> isas = {Isa::kScalar};
-  if (DetectIsa() >= Isa::kAvx512) isas.push_back(Isa::kAvx512);
-  if (DetectIsa() >= Isa::kAmx) isas.push_back(Isa::kAmx);
-  return isas;
-}
-
-const char* Name(Isa isa) {
-  return isa == Isa::kScalar ? "scalar" : isa == Isa::kAvx512 ? "avx512" : "amx";
-}
-
-kv::CodecId Codec(std::string_view name) {
-  const std::optional<kv::CodecId> codec = kv::FindCodec(name);
-  EXPECT_TRUE(codec.has_value()) << name;
-  return codec.value_or(kv::CodecId::kBf16);
-}
-
-struct Heads {
-  int heads;
-  int kv_heads;
-};
-
-// A sequence's part of a step.
-struct Query {
-  const CachedSequence* sequence;
-  int rows;  // the last `rows` tokens are queries
-  bool decode = false;
-};
-
-// A step over some sequences: random queries, and the outputs.
-class Step {
- public:
-  Step(Heads heads, int head_dim, int sliding_window, std::vector<Query> queries)
-      : queries_(std::move(queries)) {
-    int rows = 0;
-    for (const Query& query : queries_) {
-      const int first_row = rows;
-      rows += query.rows;
-      (query.decode ? args_.split.decode_rows : args_.split.prefill_rows) += query.rows;
-      sequences_.push_back({.first_row = first_row,
-                            .num_rows = query.rows,
-                            .first_position = query.sequence->length() - query.rows,
-                            .spans = query.sequence->spans()});
-    }
-    const int extra_columns = 2 * heads.kv_heads * head_dim;  // K and V stand behind Q
-    q_.resize(static_cast<size_t>(rows) * (heads.heads * head_dim + extra_columns));
-    out_.resize(static_cast<size_t>(rows) * heads.heads * head_dim);
-    args_.q = {reinterpret_cast<std::byte*>(q_.data()), rows,
-               heads.heads * head_dim + extra_columns};
-    args_.out = {reinterpret_cast<std::byte*>(out_.data()), rows, heads.heads * head_dim};
-    args_.heads = heads.heads;
-    args_.kv_heads = heads.kv_heads;
-    args_.head_dim = head_dim;
-    args_.scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    args_.sliding_window = sliding_window;
-    args_.sequences = sequences_;
-    ranges_.assign(heads.kv_heads, kTestRange);
-    for (AttentionSequence& sequence : sequences_) {
-      sequence.k_ranges = sequence.v_ranges = ranges_;
-    }
-  }
-
-  // Queries of sequence i come from seeds[i], whatever else is in the step.
-  void FillQueries(std::span<const uint32_t> seeds) {
-    for (size_t i = 0; i < sequences_.size(); ++i) {
-      std::mt19937 rng(seeds[i]);
-      std::normal_distribution<float> normal(0.0f, 2.0f);
-      float* q = row_q(i, 0);
-      for (int j = 0; j < sequences_[i].num_rows * args_.q.cols; ++j) q[j] = normal(rng);
-    }
-  }
-
-  void Run(Isa isa, int threads) {
-    ThreadPool pool(threads);
-    std::fill(out_.begin(), out_.end(), std::numeric_limits<float>::quiet_NaN());
-    AttentionKernel::Create(isa, &pool)->Run(args_);
-  }
-
-  void ExpectMatchesOracle(Isa isa) const {
-    const int group = args_.heads / args_.kv_heads;
-    double worst = 0.0;
-    for (size_t s = 0; s < queries_.size(); ++s) {
-      for (int i = 0; i < queries_[s].rows; ++i) {
-        const int position = sequences_[s].first_position + i;
-        for (int h = 0; h < args_.heads; ++h) {
-          const OracleRow want = Oracle(*queries_[s].sequence, row_q(s, i) + h * args_.head_dim,
-                                        h / group, position, args_);
-          const double tolerance = Tolerance(isa, queries_[s].decode, want);
-          const float* got = row_out(s, i) + h * args_.head_dim;
-          for (int c = 0; c < args_.head_dim; ++c) {
-            const double error = std::abs(got[c] - want.out[c]) / tolerance;
-            if (!(error <= worst)) worst = error;
-            ASSERT_LE(error, 1.0) << "sequence " << s << " position " << position << " head " << h
-                                  << " channel " << c << ": " << got[c] << " for " << want.out[c];
-          }
-        }
-      }
-    }
-    testing::Test::RecordProperty("worst_error_of_tolerance", std::to_string(worst));
-  }
-
-  std::span<const float> out_of(size_t sequence) const {
-    return {row_out(sequence, 0), static_cast<size_t>(queries_[sequence].rows) * args_.out.cols};
-  }
-  AttentionArgs& args() { return args_; }
-
- private:
-  // A score error of e changes the output by at most 2 e max|v|; what is left is the rounding of
-  // probabilities and values.
-  double Tolerance(Isa isa, bool decode, const OracleRow& row) const {
-    constexpr double kFloatUlp = 0x1p-24;
-    if (isa == Isa::kAmx && !decode) {
-      // q and quantized k are rounded to bf16 (2^-9 relative each), errors independent from term to
-      // term: five standard deviations of uniform rounding errors of the largest score. Then p and
-      // v are rounded as well.
-      const double score = 5.0 / std::sqrt(3.0) * std::sqrt(2.0) * 0x1p-9 * row.max_term_norm;
-      return row.max_value * (2.0 * score + 2 * 0x1p-9);
-    }
-    // head_dim sums in any order, the largest partial sum is below the sum of magnitudes; sqrt for
-    // independent errors, times five. Codes are up to 255 where values are centred: factor 4.
-    const double sums = 5.0 * std::sqrt(static_cast<double>(args_.head_dim)) * kFloatUlp;
-    return row.max_value * (2.0 * 4.0 * sums * row.max_term_sum + 2e-6);
-  }
-
-  float* row_q(size_t sequence, int row) {
-    return q_.data() + static_cast<size_t>(sequences_[sequence].first_row + row) * args_.q.cols;
-  }
-  const float* row_q(size_t sequence, int row) const {
-    return const_cast<Step*>(this)->row_q(sequence, row);
-  }
-  const float* row_out(size_t sequence, int row) const {
-    return out_.data() + static_cast<size_t>(sequences_[sequence].first_row + row) * args_.out.cols;
-  }
-
-  std::vector<Query> queries_;
-  std::vector<AttentionSequence> sequences_;
-  std::vector<float> q_, out_;
-  std::vector<kv::StaticRange> ranges_;
-  AttentionArgs args_;
-};
 
 struct Case {
   const char* k_codec = "bf16";
@@ -158,12 +17,13 @@ struct Case {
   int sink_tokens = 0;
   int recent_blocks = 0;
   int sliding_window = 0;
+  const char* open_codec = "bf16";
 };
 
 void PrintTo(const Case& c, std::ostream* os) {
   *os << c.k_codec << "/" << c.v_codec << " d" << c.head_dim << " heads " << c.heads.heads << "/"
       << c.heads.kv_heads << " sink " << c.sink_tokens << " recent " << c.recent_blocks
-      << " window " << c.sliding_window;
+      << " window " << c.sliding_window << " open " << c.open_codec;
 }
 
 class AttentionTest : public testing::TestWithParam<Case> {
@@ -173,6 +33,7 @@ class AttentionTest : public testing::TestWithParam<Case> {
     return {.kv_heads = c.heads.kv_heads,
             .head_dim = c.head_dim,
             .codecs = {Codec(c.k_codec), Codec(c.v_codec)},
+            .open_codec = Codec(c.open_codec),
             .sink_tokens = c.sink_tokens,
             .recent_blocks = c.recent_blocks};
   }
@@ -253,6 +114,60 @@ INSTANTIATE_TEST_SUITE_P(
                          .sink_tokens = 16,
                          .recent_blocks = 2,
                          .sliding_window = 300}));
+
+constexpr Case Reference(int head_dim, Heads heads, int sink_tokens = 0, int sliding_window = 0) {
+  return {.k_codec = "f32",
+          .v_codec = "f32",
+          .head_dim = head_dim,
+          .heads = heads,
+          .sink_tokens = sink_tokens,
+          .sliding_window = sliding_window,
+          .open_codec = "f32"};
+}
+INSTANTIATE_TEST_SUITE_P(OpenF32, AttentionTest,
+                         testing::Values(Reference(64, {9, 3}), Reference(80, {4, 4}),
+                                         Reference(96, {4, 2}), Reference(128, {14, 2}, 16),
+                                         Reference(256, {4, 1}), Reference(64, {14, 2}, 50),
+                                         Reference(64, {2, 1}, 1000), Reference(64, {4, 2}, 5, 100),
+                                         Reference(24, {2, 1}),
+                                         Case{.k_codec = "int4-channel",
+                                              .v_codec = "int4-token",
+                                              .recent_blocks = 1,
+                                              .open_codec = "f32"}));
+
+// Non-finite keys and values of one sequence leave the others' results as they are, to the bit.
+TEST(AttentionIsolationTest, PoisonStaysInItsOwnSequence) {
+  const Heads heads = {4, 2};
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  for (const char* codec : {"bf16", "f32", "int8-token", "int4-channel", "int4-dual", "int6-token",
+                            "int3-channel", "int2-token-g32-smooth"}) {
+    for (float poison : {std::numeric_limits<float>::quiet_NaN(), kInfinity, -kInfinity}) {
+      CacheShape shape = {.kv_heads = 2, .codecs = {Codec(codec), Codec(codec)}, .sink_tokens = 16};
+      if (Codec(codec) == kv::CodecId::kF32) shape.open_codec = kv::CodecId::kF32;
+      const CachedSequence decode(shape, 200, 1), prefill(shape, 230, 2);
+      shape.poison = poison;
+      const CachedSequence poisoned_decode(shape, 210, 3), poisoned_prefill(shape, 190, 4);
+      const std::vector<Query> queries = {
+          {&poisoned_decode, 1, true}, {&decode, 1, true}, {&poisoned_prefill, 70}, {&prefill, 40}};
+      for (Isa isa : AvailableIsas()) {
+        SCOPED_TRACE(testing::Message() << codec << " " << Name(isa) << " poison " << poison);
+        Step together(heads, shape.head_dim, 0, queries);
+        const uint32_t seeds[] = {1, 2, 3, 4};
+        together.FillQueries(seeds);
+        together.Run(isa, 2);
+        for (size_t s : {1, 3}) {
+          Step alone(heads, shape.head_dim, 0, {queries[s]});
+          alone.FillQueries({&seeds[s], 1});
+          alone.Run(isa, 1);
+          const std::span<const float> want = alone.out_of(0);
+          const std::span<const float> got = together.out_of(s);
+          EXPECT_EQ(std::memcmp(want.data(), got.data(), want.size_bytes()), 0) << s;
+          for (float x : got) ASSERT_TRUE(std::isfinite(x));
+        }
+      }
+    }
+  }
+}
 
 // Bit for bit the same, alone on one thread or among others on many.
 TEST(AttentionDeterminismTest, ResultDependsOnOwnSequenceOnly) {
