@@ -11,7 +11,8 @@ namespace kvpareto::tune {
 // the provenance. Errors: of Measure; INVALID_ARGUMENT for a flag; of the files.
 absl::Status RunMeasure(const std::string& command);
 
-// calibrate: the static ranges that "...-tensor" codecs need, from a text. Errors: likewise.
+// calibrate: what transforms, clips and static ranges need, from texts. Errors: of Calibrate;
+// otherwise likewise.
 absl::Status RunCalibrate(const std::string& command);
 
 }  // namespace kvpareto::tune

@@ -15,8 +15,8 @@ constexpr char kUsage[] =
     "kvpareto-tune measure --model MODEL --text FILE --out TABLE.yaml [flags]\n\n"
     "Measures KV configs on a model and a text (bytes, accuracy against the bf16 cache by context\n"
     "length, speed) and writes the ones that no other dominates as a Pareto table.\n\n"
-    "kvpareto-tune calibrate --model MODEL --text FILE --out RANGES.safetensors [--tokens N]\n\n"
-    "Measures the static ranges that codecs with one scale per tensor need.\n\n"
+    "kvpareto-tune calibrate --model MODEL --text FILE[,FILE...] --out CALIBRATION.safetensors\n\n"
+    "Measures what transforms, clips and codecs with static ranges need (docs/calibration.md).\n\n"
     "kvpareto-tune --help lists the flags.";
 
 // The words that make the same table again.

@@ -11,6 +11,7 @@
 #include "engine/base/status.h"
 #include "engine/kv/transform.h"
 #include "engine/model/model_config.h"
+#include "engine/model/square_matrix.h"  // BlockHadamard: the matrix of Rotation::kHadamard
 
 namespace kvpareto {
 
