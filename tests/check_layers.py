@@ -14,6 +14,7 @@ ALLOWED = {
     "engine/text": {"engine/base"},
     "engine/ops": {"engine/kv", "engine/base"},
     "engine/cpu": {"engine/ops", "engine/kv", "engine/base"},
+    "engine/cuda": {"engine/ops", "engine/kv", "engine/base"},
     "engine/model": {"engine/text", "engine/ops", "engine/kv", "engine/base"},
     "engine/policy": {"engine/model", "engine/text", "engine/kv", "engine/base"},
     "engine/scheduler": {"engine/policy", "engine/model", "engine/text", "engine/ops", "engine/kv",

@@ -1,0 +1,73 @@
+// Attention of a step: sorts its sequences by what can compute them, and runs the kernels.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "engine/cuda/attention_open.h"
+#include "engine/cuda/device.h"
+#include "engine/cuda/seal.h"
+#include "engine/ops/backend.h"
+
+namespace kvpareto::cuda {
+
+// Encoded tiles as open ones in scratch memory, for kernels that read open tiles only.
+class TileUnpacker {
+ public:
+  TileUnpacker(Device* device, kv::CodecId open_codec)
+      : device_(*device), open_codec_(open_codec), scratch_(device) {}
+
+  // Starts a step over: the spans of all sequences that follow.
+  void Begin(const AttentionArgs& args);
+  // Adds one sequence's spans to `pieces`, in order; encoded tiles will be in scratch memory.
+  void Add(const AttentionSequence& sequence, std::vector<OpenPiece>& pieces);
+  // Unpacks what was added, and sets the pieces' pointers into scratch memory. False: out of
+  // memory.
+  bool Run(std::vector<OpenPiece>& pieces);
+
+  size_t scratch_bytes() const { return scratch_.bytes(); }
+
+ private:
+  struct Tile {
+    kv::CodecId codec;
+    kv::Role role;
+    TileItem item;  // `to` is an offset until Run
+  };
+  // A piece whose K or V is at an offset of the scratch memory.
+  struct Patch {
+    size_t piece;
+    kv::Role role;
+    size_t offset;
+  };
+
+  size_t AddTile(const KvSpan& span, kv::Role role, int first_range);
+  int AddRanges(std::span<const kv::StaticRange> ranges);
+
+  Device& device_;
+  const kv::CodecId open_codec_;
+  Scratch scratch_;
+  int kv_heads_ = 0;
+  int head_dim_ = 0;
+  size_t bytes_ = 0;
+  std::vector<Tile> tiles_;
+  std::vector<Patch> patches_;
+  std::vector<kv::StaticRange> ranges_;
+};
+
+class Attention {
+ public:
+  explicit Attention(Device* device);
+  ~Attention();
+
+  void Run(const AttentionArgs& args);
+  size_t scratch_bytes() const;
+
+ private:
+  // Any sequence, slowly.
+  void RunOpen(const AttentionArgs& args, std::span<const AttentionSequence* const> sequences);
+
+  Device& device_;
+  TileUnpacker exact_;  // to f32
+};
+
+}  // namespace kvpareto::cuda

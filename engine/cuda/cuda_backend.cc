@@ -1,0 +1,227 @@
+#include "engine/cuda/cuda_backend.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "engine/base/check.h"
+#include "engine/cuda/attention.h"
+#include "engine/cuda/device.h"
+#include "engine/cuda/device_weight.h"
+#include "engine/cuda/elementwise.h"
+#include "engine/cuda/linear.h"
+#include "engine/cuda/sealer.h"
+#include "engine/cuda/store_kv.h"
+#include "engine/cuda/transform.h"
+#include "engine/cuda/unpack_matrix.h"
+
+namespace kvpareto {
+namespace {
+
+using cuda::Device;
+using cuda::DeviceWeight;
+
+float* Floats(const Activations& a) { return reinterpret_cast<float*>(a.data); }
+
+const float* VectorOf(const Weight* weight) {
+  const auto* vector = static_cast<const DeviceWeight*>(weight);
+  KVP_CHECK(vector != nullptr && vector->is_vector());
+  return vector->vector();
+}
+
+class CudaBackend : public Backend {
+ public:
+  CudaBackend(std::unique_ptr<Device> device, std::unique_ptr<cuda::Linear> linear)
+      : device_(std::move(device)),
+        linear_(std::move(linear)),
+        attention_(device_.get()),
+        sealer_(device_.get()) {}
+
+  std::string_view name() const override { return "cuda"; }
+  size_t activation_bytes() const override { return sizeof(float); }
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) override {
+    KVP_ASSIGN_OR_RETURN(auto memory, cuda::DeviceMemory::Create(bytes));
+    return std::unique_ptr<DeviceBuffer>(std::move(memory));
+  }
+  void CopyToHost(void* to, const std::byte* from, size_t bytes) override {
+    device_->CopyToHost(to, from, bytes);
+  }
+  void CopyFromHost(std::byte* to, const void* from, size_t bytes) override {
+    device_->CopyFromHost(to, from, bytes);
+  }
+  void Move(std::byte* to, const std::byte* from, size_t bytes) override {
+    device_->Move(to, from, bytes);
+  }
+  size_t scratch_bytes() const override {
+    return device_->scratch_bytes() + linear_->scratch_bytes() + attention_.scratch_bytes();
+  }
+  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const TensorView> stacked) override {
+    KVP_ASSIGN_OR_RETURN(auto weight, DeviceWeight::Load(stacked, *device_));
+    return std::unique_ptr<Weight>(std::move(weight));
+  }
+
+  void Embed(const Weight& table, std::span<const int32_t> ids, Activations y) override;
+  void RmsNorm(const RmsNormArgs& args) override;
+  void Linear(const LinearArgs& args) override { linear_->Run(args); }
+  void Rope(const RopeArgs& args) override;
+  void TransformKv(const TransformKvArgs& args) override;
+  void TransformOutput(const TransformOutputArgs& args) override;
+  void StoreKv(const StoreKvArgs& args) override;
+  void Seal(const SealArgs& args) override { sealer_.Run(args); }
+  void Attention(const AttentionArgs& args) override { attention_.Run(args); }
+  void SiluMul(Activations x, Activations y) override;
+  void GatherRows(Activations x, std::span<const int32_t> rows, Activations y) override;
+  absl::Status Synchronize() override { return device_->Synchronize(); }
+
+ private:
+  cudaStream_t stream() const { return device_->stream(); }
+
+  const std::unique_ptr<Device> device_;
+  const std::unique_ptr<cuda::Linear> linear_;
+  cuda::Attention attention_;
+  cuda::Sealer sealer_;
+};
+
+void CudaBackend::Embed(const Weight& table, std::span<const int32_t> ids, Activations y) {
+  const auto& weight = static_cast<const DeviceWeight&>(table);
+  KVP_CHECK(!weight.is_vector() && y.cols == weight.cols() &&
+            y.rows == static_cast<int>(ids.size()));
+  const int32_t* device_ids = device_->Upload(ids);
+  int first_row = 0;
+  for (const cuda::PackedMatrix& matrix : weight.matrices()) {
+    cuda::LaunchEmbed(matrix, device_ids, y.rows, first_row, Floats(y), stream());
+    first_row += matrix.rows;
+  }
+  device_->NoteLaunch("embedding");
+}
+
+void CudaBackend::RmsNorm(const RmsNormArgs& args) {
+  const bool grouped = args.group_cols != 0;
+  cuda::RmsNormParams params{.x = Floats(args.x),
+                             .weight = VectorOf(args.weight),
+                             .y = Floats(args.y),
+                             .rows = args.x.rows,
+                             .cols = args.x.cols,
+                             .group = grouped ? args.group_cols : args.x.cols,
+                             .first = grouped ? args.first_col : 0,
+                             .last = grouped && args.last_col != 0 ? args.last_col : args.x.cols,
+                             .epsilon = args.epsilon};
+  KVP_CHECK(args.weight->cols() == params.group &&
+            (params.last - params.first) % params.group == 0 && args.y.cols == args.x.cols &&
+            args.y.rows == args.x.rows);
+  cuda::LaunchRmsNorm(params, stream());
+  device_->NoteLaunch("norm");
+}
+
+void CudaBackend::Rope(const RopeArgs& args) {
+  KVP_CHECK(static_cast<int>(args.inverse_frequency.size()) == args.head_dim / 2 &&
+            static_cast<int>(args.positions.size()) == args.x.rows &&
+            args.first_col + args.heads * args.head_dim <= args.x.cols);
+  cuda::LaunchRope({.x = Floats(args.x),
+                    .rows = args.x.rows,
+                    .stride = args.x.cols,
+                    .first_col = args.first_col,
+                    .heads = args.heads,
+                    .head_dim = args.head_dim,
+                    .positions = device_->Upload(args.positions),
+                    .frequency = device_->Upload(args.inverse_frequency)},
+                   stream());
+  device_->NoteLaunch("rotary embedding");
+}
+
+void CudaBackend::TransformKv(const TransformKvArgs& args) {
+  if (args.items.empty()) return;
+  const int32_t* positions = device_->Upload(args.positions);
+  const float* frequency = device_->Upload(args.inverse_frequency);
+  for (const TransformItem& item : args.items) {
+    const LayerTransform& t = *item.transform;
+    cuda::TransformParams params{
+        .transform = {t.key_bias, t.key_center, t.key_matrix, t.query_matrix, t.value_center,
+                      t.value_matrix, t.output_matrix},
+        .qkv = Floats(args.qkv) + size_t(item.first_row) * args.qkv.cols,
+        .rows = item.num_rows,
+        .stride = args.qkv.cols,
+        .bias_stride = args.bias_query.cols,
+        .k_first_col = args.k_first_col,
+        .v_first_col = args.v_first_col,
+        .heads = args.heads,
+        .kv_heads = args.kv_heads,
+        .head_dim = args.head_dim,
+        .positions = positions + item.first_row,
+        .frequency = frequency};
+    if (args.bias_query.data != nullptr) {
+      params.bias_q = Floats(args.bias_query) + size_t(item.first_row) * args.bias_query.cols;
+    }
+    cuda::LaunchTransformKv(params, stream());
+  }
+  device_->NoteLaunch("transforms");
+}
+
+void CudaBackend::TransformOutput(const TransformOutputArgs& args) {
+  for (const TransformItem& item : args.items) {
+    const LayerTransform& t = *item.transform;
+    if (t.output_matrix == nullptr && t.value_center == nullptr) continue;
+    cuda::LaunchTransformOutput(
+        {.transform = {.value_center = t.value_center, .output_matrix = t.output_matrix},
+         .qkv = Floats(args.out) + size_t(item.first_row) * args.out.cols,
+         .rows = item.num_rows,
+         .stride = args.out.cols,
+         .heads = args.heads,
+         .kv_heads = args.kv_heads,
+         .head_dim = args.head_dim},
+        stream());
+  }
+  device_->NoteLaunch("output transforms");
+}
+
+void CudaBackend::StoreKv(const StoreKvArgs& args) {
+  cuda::StoreParams params;
+  params.qkv = Floats(args.qkv);
+  params.stride = args.qkv.cols;
+  params.k_first_col = args.k_first_col;
+  params.v_first_col = args.v_first_col;
+  params.kv_heads = args.kv_heads;
+  params.head_dim = args.head_dim;
+  const auto flush = [&] {
+    if (params.max_tokens > 0) cuda::LaunchStoreKv(params, stream());
+    params.num_items = params.max_tokens = 0;
+  };
+  for (const StoreKvItem& item : args.items) {
+    const KvSpan& to = item.destination;
+    KVP_CHECK(kv::GetCodecInfo(to.layout->k_codec).can_be_open &&
+              kv::GetCodecInfo(to.layout->v_codec).can_be_open &&
+              to.first_slot + to.num_tokens <= to.layout->tile_tokens);
+    params.items[params.num_items++] = {.data = to.data,
+                                        .layout = *to.layout,
+                                        .first_slot = to.first_slot,
+                                        .num_tokens = to.num_tokens,
+                                        .first_row = item.first_row};
+    params.max_tokens = std::max(params.max_tokens, to.num_tokens);
+    if (params.num_items == cuda::kStoreBatch) flush();
+  }
+  flush();
+  device_->NoteLaunch("storing keys and values");
+}
+
+void CudaBackend::SiluMul(Activations x, Activations y) {
+  KVP_CHECK(x.cols == 2 * y.cols && x.rows == y.rows);
+  cuda::LaunchSiluMul(Floats(x), Floats(y), y.rows, y.cols, stream());
+  device_->NoteLaunch("SiLU");
+}
+
+void CudaBackend::GatherRows(Activations x, std::span<const int32_t> rows, Activations y) {
+  KVP_CHECK(x.cols == y.cols && y.rows == static_cast<int>(rows.size()));
+  for (const int32_t row : rows) KVP_CHECK(row >= 0 && row < x.rows);
+  cuda::LaunchGatherRows(Floats(x), device_->Upload(rows), Floats(y), y.rows, y.cols, stream());
+  device_->NoteLaunch("gathering rows");
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend() {
+  KVP_ASSIGN_OR_RETURN(auto device, Device::Create());
+  KVP_ASSIGN_OR_RETURN(auto linear, cuda::Linear::Create(device.get()));
+  return std::unique_ptr<Backend>(
+      std::make_unique<CudaBackend>(std::move(device), std::move(linear)));
+}
+
+}  // namespace kvpareto

@@ -1,0 +1,157 @@
+#include "engine/cuda/device.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+
+namespace kvpareto::cuda {
+
+absl::Status DeviceError(cudaError_t error, std::string_view what) {
+  const std::string message = absl::StrCat(std::string(what), ": ", cudaGetErrorName(error), ": ",
+                                           cudaGetErrorString(error));
+  if (error == cudaErrorMemoryAllocation) {
+    return MakeError(absl::StatusCode::kResourceExhausted, "DEVICE_MEMORY", message);
+  }
+  return MakeError(absl::StatusCode::kInternal, "DEVICE_LOST", message);
+}
+
+absl::StatusOr<std::unique_ptr<DeviceMemory>> DeviceMemory::Create(size_t bytes) {
+  void* data = nullptr;
+  const cudaError_t error = cudaMalloc(&data, std::max<size_t>(bytes, 1));
+  if (error != cudaSuccess) {
+    (void)cudaGetLastError();
+    return DeviceError(error, absl::StrCat("allocating ", bytes, " bytes of device memory"));
+  }
+  return std::unique_ptr<DeviceMemory>(new DeviceMemory(static_cast<std::byte*>(data), bytes));
+}
+
+DeviceMemory::~DeviceMemory() { cudaFree(data_); }
+
+absl::StatusOr<std::unique_ptr<Device>> Device::Create() {
+  int count = 0;
+  const cudaError_t found = cudaGetDeviceCount(&count);
+  if (found != cudaSuccess || count == 0) {
+    (void)cudaGetLastError();
+    return MakeError(
+        absl::StatusCode::kFailedPrecondition, "NO_CUDA_DEVICE",
+        found == cudaSuccess ? "this machine has no CUDA device" : cudaGetErrorString(found));
+  }
+  std::unique_ptr<Device> device(new Device);
+  Device& d = *device;
+  d.Note(cudaStreamCreateWithFlags(&d.stream_, cudaStreamNonBlocking), "creating a stream");
+  d.Note(cudaDeviceGetAttribute(&d.multiprocessors_, cudaDevAttrMultiProcessorCount, 0),
+         "reading the device's properties");
+  const auto take = [&d](auto allocate, std::byte*& to, size_t bytes) {
+    void* memory = nullptr;
+    d.Note(allocate(&memory, bytes), "allocating the backend's buffers");
+    to = static_cast<std::byte*>(memory);
+  };
+  const auto pinned = [](void** to, size_t bytes) { return cudaMallocHost(to, bytes); };
+  const auto on_device = [](void** to, size_t bytes) { return cudaMalloc(to, bytes); };
+  take(pinned, d.ring_host_, kRingBytes);
+  take(pinned, d.bounce_host_, kBounceBytes);
+  take(on_device, d.ring_device_, kRingBytes);
+  take(on_device, d.bounce_device_, kBounceBytes);
+  if (!d.status_.ok()) return d.status_;
+  return device;
+}
+
+Device::~Device() {
+  if (stream_ != nullptr) {
+    cudaStreamSynchronize(stream_);
+    cudaStreamDestroy(stream_);
+  }
+  cudaFreeHost(ring_host_);
+  cudaFreeHost(bounce_host_);
+  cudaFree(ring_device_);
+  cudaFree(bounce_device_);
+}
+
+void Device::Note(cudaError_t error, std::string_view what) {
+  if (error != cudaSuccess && status_.ok()) status_ = DeviceError(error, what);
+}
+
+absl::Status Device::Synchronize() {
+  Note(cudaStreamSynchronize(stream_), "waiting for the device");
+  return status_;
+}
+
+const std::byte* Device::UploadBytes(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return ring_device_;
+  KVP_CHECK(bytes.size() <= kRingBytes) << bytes.size();
+  for (const Recent& recent : recent_) {
+    if (recent.bytes == bytes.size() &&
+        std::memcmp(ring_host_ + recent.offset, bytes.data(), bytes.size()) == 0) {
+      return ring_device_ + recent.offset;
+    }
+  }
+  constexpr size_t kAlignment = 256;
+  if (ring_next_ + bytes.size() > kRingBytes) {
+    // Copies that still read the ring must be done before it is written again.
+    (void)Synchronize();
+    ring_next_ = 0;
+    for (Recent& recent : recent_) recent = {};
+  }
+  const size_t offset = ring_next_;
+  ring_next_ = (ring_next_ + bytes.size() + kAlignment - 1) / kAlignment * kAlignment;
+  std::memcpy(ring_host_ + offset, bytes.data(), bytes.size());
+  Note(cudaMemcpyAsync(ring_device_ + offset, ring_host_ + offset, bytes.size(),
+                       cudaMemcpyHostToDevice, stream_),
+       "uploading");
+  recent_[recent_next_] = {offset, bytes.size()};
+  recent_next_ = (recent_next_ + 1) % kRecent;
+  return ring_device_ + offset;
+}
+
+// Through pinned memory: pageable copies run at a fraction of the bus's speed.
+void Device::CopyToHost(void* to, const std::byte* from, size_t bytes) {
+  for (size_t done = 0; done < bytes && ok(); done += kBounceBytes) {
+    const size_t part = std::min(kBounceBytes, bytes - done);
+    Note(cudaMemcpyAsync(bounce_host_, from + done, part, cudaMemcpyDeviceToHost, stream_),
+         "copying to the host");
+    if (!Synchronize().ok()) return;
+    std::memcpy(static_cast<std::byte*>(to) + done, bounce_host_, part);
+  }
+}
+
+void Device::CopyFromHost(std::byte* to, const void* from, size_t bytes) {
+  for (size_t done = 0; done < bytes && ok(); done += kBounceBytes) {
+    const size_t part = std::min(kBounceBytes, bytes - done);
+    std::memcpy(bounce_host_, static_cast<const std::byte*>(from) + done, part);
+    Note(cudaMemcpyAsync(to + done, bounce_host_, part, cudaMemcpyHostToDevice, stream_),
+         "copying from the host");
+    if (!Synchronize().ok()) return;
+  }
+}
+
+// The device's copy must not overlap: parts go through a buffer, in ascending order.
+void Device::Move(std::byte* to, const std::byte* from, size_t bytes) {
+  if (to + bytes <= from) {
+    Note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "moving");
+    return;
+  }
+  for (size_t done = 0; done < bytes; done += kBounceBytes) {
+    const size_t part = std::min(kBounceBytes, bytes - done);
+    Note(cudaMemcpyAsync(bounce_device_, from + done, part, cudaMemcpyDeviceToDevice, stream_),
+         "moving");
+    Note(cudaMemcpyAsync(to + done, bounce_device_, part, cudaMemcpyDeviceToDevice, stream_),
+         "moving");
+  }
+}
+
+std::byte* Scratch::Reserve(size_t bytes) {
+  if (memory_ && memory_->bytes() >= bytes) return memory_->data();
+  // What was issued before may still use the old memory.
+  if (!device_.Synchronize().ok()) return nullptr;
+  memory_.reset();
+  auto memory = DeviceMemory::Create(bytes);
+  if (!memory.ok()) {
+    device_.Note(cudaErrorMemoryAllocation, "growing the backend's scratch memory");
+    return nullptr;
+  }
+  memory_ = *std::move(memory);
+  return memory_->data();
+}
+
+}  // namespace kvpareto::cuda

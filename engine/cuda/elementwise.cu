@@ -1,0 +1,136 @@
+#include <cuda_bf16.h>
+
+#include "engine/cuda/elementwise.h"
+
+namespace kvpareto::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+int BlocksFor(int64_t items, int threads) {
+  return static_cast<int>((items + threads - 1) / threads);
+}
+
+// The sum over the block, in a fixed order; all threads get it.
+__device__ float BlockSum(float value) {
+  __shared__ float sums[32];
+  for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(~0u, value, offset);
+  const int warp = threadIdx.x / 32;
+  if (threadIdx.x % 32 == 0) sums[warp] = value;
+  __syncthreads();
+  float total = 0.0f;
+  for (int w = 0; w < blockDim.x / 32; ++w) total += sums[w];
+  __syncthreads();
+  return total;
+}
+
+// One block per row and group; groups are at most a few thousand columns.
+__global__ void RmsNormKernel(RmsNormParams p) {
+  const int groups = (p.last - p.first) / p.group;
+  const int64_t row = blockIdx.x / groups;
+  const int begin = p.first + blockIdx.x % groups * p.group;
+  const float* x = p.x + row * p.cols + begin;
+  float* y = p.y + row * p.cols + begin;
+  float squares = 0.0f;
+  for (int c = threadIdx.x; c < p.group; c += blockDim.x) squares += x[c] * x[c];
+  const float scale = rsqrtf(BlockSum(squares) / static_cast<float>(p.group) + p.epsilon);
+  for (int c = threadIdx.x; c < p.group; c += blockDim.x) y[c] = x[c] * scale * p.weight[c];
+}
+
+__global__ void CopyOutsideKernel(RmsNormParams p) {
+  const int outside = p.cols - (p.last - p.first);
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= int64_t{p.rows} * outside) return;
+  const int64_t row = i / outside;
+  const int c = static_cast<int>(i % outside);
+  const int col = c < p.first ? c : c + p.last - p.first;
+  p.y[row * p.cols + col] = p.x[row * p.cols + col];
+}
+
+// One thread per row, head and pair.
+__global__ void RopeKernel(RopeParams p) {
+  const int pairs = p.head_dim / 2;
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= int64_t{p.rows} * p.heads * pairs) return;
+  const int pair = static_cast<int>(i % pairs);
+  const int head = static_cast<int>(i / pairs % p.heads);
+  const int64_t row = i / pairs / p.heads;
+  float cosine, sine;
+  sincosf(static_cast<float>(p.positions[row]) * p.frequency[pair], &sine, &cosine);
+  float* x = p.x + row * p.stride + p.first_col + head * p.head_dim;
+  const float first = x[pair], second = x[pair + pairs];
+  x[pair] = first * cosine - second * sine;
+  x[pair + pairs] = second * cosine + first * sine;
+}
+
+__global__ void SiluMulKernel(const float* x, float* y, int64_t elements, int cols) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i >= elements) return;
+  const int64_t row = i / cols;
+  const int c = static_cast<int>(i % cols);
+  const float gate = x[row * 2 * cols + c];
+  y[i] = gate / (1.0f + expf(-gate)) * x[row * 2 * cols + cols + c];
+}
+
+__global__ void GatherRowsKernel(const float* x, const int32_t* rows, float* y, int cols) {
+  const float* from = x + int64_t{rows[blockIdx.x]} * cols;
+  float* to = y + int64_t{blockIdx.x} * cols;
+  for (int c = threadIdx.x; c < cols; c += blockDim.x) to[c] = from[c];
+}
+
+__global__ void AddBiasKernel(const float* bias, float* y, int64_t elements, int cols) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < elements) y[i] += bias[i % cols];
+}
+
+__global__ void ToBf16Kernel(const float* x, uint16_t* y, int64_t elements) {
+  const int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * 4;
+  if (i + 4 <= elements) {
+    const float4 v = *reinterpret_cast<const float4*>(x + i);
+    __nv_bfloat162 pair[2] = {__floats2bfloat162_rn(v.x, v.y), __floats2bfloat162_rn(v.z, v.w)};
+    *reinterpret_cast<uint2*>(y + i) = *reinterpret_cast<uint2*>(pair);
+    return;
+  }
+  for (int64_t j = i; j < elements; ++j) y[j] = __bfloat16_as_ushort(__float2bfloat16_rn(x[j]));
+}
+
+}  // namespace
+
+void LaunchRmsNorm(const RmsNormParams& p, cudaStream_t stream) {
+  const int groups = (p.last - p.first) / p.group;
+  const int threads = p.group >= 2048 ? 512 : p.group >= 512 ? 256 : 64;
+  if (p.rows * groups > 0) RmsNormKernel<<<p.rows * groups, threads, 0, stream>>>(p);
+  const int64_t outside = int64_t{p.rows} * (p.cols - (p.last - p.first));
+  if (p.x != p.y && outside > 0) {
+    CopyOutsideKernel<<<BlocksFor(outside, kThreads), kThreads, 0, stream>>>(p);
+  }
+}
+
+void LaunchRope(const RopeParams& p, cudaStream_t stream) {
+  const int64_t items = int64_t{p.rows} * p.heads * (p.head_dim / 2);
+  if (items > 0) RopeKernel<<<BlocksFor(items, kThreads), kThreads, 0, stream>>>(p);
+}
+
+void LaunchSiluMul(const float* x, float* y, int rows, int cols, cudaStream_t stream) {
+  const int64_t elements = int64_t{rows} * cols;
+  if (elements == 0) return;
+  SiluMulKernel<<<BlocksFor(elements, kThreads), kThreads, 0, stream>>>(x, y, elements, cols);
+}
+
+void LaunchGatherRows(const float* x, const int32_t* rows, float* y, int num_rows, int cols,
+                      cudaStream_t stream) {
+  if (num_rows > 0) GatherRowsKernel<<<num_rows, kThreads, 0, stream>>>(x, rows, y, cols);
+}
+
+void LaunchAddBias(const float* bias, float* y, int rows, int cols, cudaStream_t stream) {
+  const int64_t elements = int64_t{rows} * cols;
+  if (elements == 0) return;
+  AddBiasKernel<<<BlocksFor(elements, kThreads), kThreads, 0, stream>>>(bias, y, elements, cols);
+}
+
+void LaunchToBf16(const float* x, uint16_t* y, int64_t elements, cudaStream_t stream) {
+  if (elements == 0) return;
+  ToBf16Kernel<<<BlocksFor((elements + 3) / 4, kThreads), kThreads, 0, stream>>>(x, y, elements);
+}
+
+}  // namespace kvpareto::cuda

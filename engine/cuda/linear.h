@@ -1,0 +1,65 @@
+// y = x W^T for both kinds of rows: few (decode) from the packed codes, many (prefill) through
+// cuBLASLt on panels unpacked to bf16.
+#pragma once
+
+#include <cublasLt.h>
+
+#include <map>
+#include <memory>
+#include <tuple>
+
+#include "engine/cuda/device.h"
+#include "engine/cuda/device_weight.h"
+
+namespace kvpareto::cuda {
+
+class Linear {
+ public:
+  static absl::StatusOr<std::unique_ptr<Linear>> Create(Device* device);
+  ~Linear();
+  Linear(const Linear&) = delete;
+  Linear& operator=(const Linear&) = delete;
+
+  void Run(const LinearArgs& args);
+  size_t scratch_bytes() const {
+    return packed_x_.bytes() + rounded_x_.bytes() + panel_.bytes() + workspace_.bytes();
+  }
+
+ private:
+  // One product of bf16 matrices: y[rows, n] (stride y_stride) (+)= x[rows, k] w[n, k]^T.
+  struct Product {
+    const uint16_t* x = nullptr;
+    const uint16_t* w = nullptr;
+    float* y = nullptr;
+    int rows = 0;
+    int n = 0;
+    int k = 0;
+    int y_stride = 0;
+    bool accumulate = false;
+  };
+
+  explicit Linear(Device* device)
+      : device_(*device),
+        packed_x_(device),
+        rounded_x_(device),
+        panel_(device),
+        workspace_(device) {}
+
+  void RunDecode(const LinearArgs& args, int first_row, int rows);
+  void RunPrefill(const LinearArgs& args, int first_row, int rows);
+  void Multiply(const Product& product);
+  // The algorithm for a width and depth. It does not depend on the number of rows, so that a row's
+  // sums do not depend on what else is in the step.
+  const cublasLtMatmulAlgo_t* AlgorithmFor(const Product& product, cublasLtMatmulDesc_t operation);
+
+  Device& device_;
+  cublasLtHandle_t handle_ = nullptr;
+  // By n, k and whether y is aligned to 16 bytes.
+  std::map<std::tuple<int, int, bool>, cublasLtMatmulAlgo_t> algorithms_;
+  Scratch packed_x_;   // activations of decode rows as B operands
+  Scratch rounded_x_;  // activations of prefill rows as bf16
+  Scratch panel_;      // weights as bf16
+  Scratch workspace_;  // of cuBLASLt
+};
+
+}  // namespace kvpareto::cuda

@@ -1,0 +1,372 @@
+// Each warp streams its share of the columns of one or two panels of 16 rows; the eight warps of a
+// block share the columns among them and add up at the end. Codes become bf16 by a mask (128 + code
+// is exact), so that scales and offsets are applied to sums over a group, not to every weight:
+//   sum x w = scale * sum x (128 + code) + (offset - 128 scale) * sum x
+// and the sum of x over the group comes from a product with ones in the same unit.
+#include "engine/cuda/linear_decode.h"
+#include "engine/cuda/mma.cuh"
+
+namespace kvpareto::cuda {
+namespace {
+
+constexpr int kWarps = 8;
+constexpr int kThreads = kWarps * 32;
+
+// Blocks of codes in flight per warp: as many as registers allow.
+constexpr int DepthFor(CodeFormat format, int tiles) {
+  if (format == CodeFormat::kBf16) return tiles > 2 ? 1 : 2;
+  return tiles > 4 ? 2 : tiles > 1 ? 3 : 4;
+}
+
+template <CodeFormat kFormat>
+struct Codes;
+
+template <>
+struct Codes<CodeFormat::kInt4> {
+  static constexpr int kLoads = 1;
+  static constexpr float kBias = 128.0f;
+  static __device__ __forceinline__ void Step(const uint4 (&raw)[1], int s, uint32_t (&a)[4]) {
+    const uint32_t word = s == 0 ? raw[0].x : s == 1 ? raw[0].y : s == 2 ? raw[0].z : raw[0].w;
+#pragma unroll
+    for (int r = 0; r < 4; ++r) a[r] = ((word >> (4 * r)) & 0x000f000fu) | 0x43004300u;
+  }
+};
+
+template <>
+struct Codes<CodeFormat::kInt8> {
+  static constexpr int kLoads = 2;
+  static constexpr float kBias = 0.0f;
+  static __device__ __forceinline__ uint32_t Pair(uint32_t word, int first) {
+    // 2^23 + byte as a float, less 2^23.
+    const float low = __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7650 | first)) - 0x1p23f;
+    const float high =
+        __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7650 | (first + 1))) - 0x1p23f;
+    return PackBf16(low, high);
+  }
+  static __device__ __forceinline__ void Step(const uint4 (&raw)[2], int s, uint32_t (&a)[4]) {
+    const uint4& v = raw[s / 2];
+    const uint32_t first = s % 2 == 0 ? v.x : v.z, second = s % 2 == 0 ? v.y : v.w;
+    a[0] = Pair(first, 0);
+    a[1] = Pair(first, 2);
+    a[2] = Pair(second, 0);
+    a[3] = Pair(second, 2);
+  }
+};
+
+template <>
+struct Codes<CodeFormat::kBf16> {
+  static constexpr int kLoads = 4;
+  static constexpr float kBias = 0.0f;
+  static __device__ __forceinline__ void Step(const uint4 (&raw)[4], int s, uint32_t (&a)[4]) {
+    a[0] = raw[s].x;
+    a[1] = raw[s].y;
+    a[2] = raw[s].z;
+    a[3] = raw[s].w;
+  }
+};
+
+// (scale, offset) of rows g and g + 8, as they are stored.
+struct RowParams {
+  float scale[2];
+  float offset[2];
+};
+template <bool kWide>
+struct RawParams;
+template <>
+struct RawParams<true> {
+  float4 v;
+  __device__ __forceinline__ RowParams Get() const { return {{v.x, v.z}, {v.y, v.w}}; }
+};
+template <>
+struct RawParams<false> {
+  uint2 v;
+  __device__ __forceinline__ RowParams Get() const {
+    const float2 first = UnpackF16(v.x), second = UnpackF16(v.y);
+    return {{first.x, second.x}, {first.y, second.y}};
+  }
+};
+template <bool kWide>
+__device__ __forceinline__ RawParams<kWide> LoadParams(const uint8_t* params, size_t group, int g) {
+  return reinterpret_cast<const RawParams<kWide>*>(params)[group * kPanelRows / 2 + g];
+}
+
+// kTiles: of 8 tokens; kPanels: per warp; kGroup: columns that share parameters inside a block.
+template <CodeFormat kFormat, bool kWide, int kGroup, int kTiles, int kPanels>
+struct Stream {
+  using C = Codes<kFormat>;
+  static constexpr bool kHasParams = kFormat != CodeFormat::kBf16;
+  static constexpr bool kSingle = kTiles == 0;  // one token, rounded by the block itself
+  static constexpr int kColumnTiles = kSingle ? 1 : kTiles;
+  static constexpr int kBlockGroups = kHasParams ? kBlockCols / kGroup : 1;
+
+  struct Raw {
+    uint4 codes[kPanels][C::kLoads];
+    RawParams<kWide> params[kPanels][kBlockGroups];
+  };
+
+  float y[kPanels][kColumnTiles][4] = {};
+
+  static __device__ __forceinline__ void Load(const PackedMatrix& w, const int (&panels)[kPanels],
+                                              int block, int lane, Raw& raw) {
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p) {
+      const uint8_t* from =
+          w.codes + (size_t(panels[p]) * w.blocks + block) * (1024 * CodeBits(kFormat) / 8);
+#pragma unroll
+      for (int v = 0; v < C::kLoads; ++v) {
+        raw.codes[p][v] = LoadStream(from + LaneOffset(v, lane));
+      }
+      if constexpr (kHasParams) {
+        const size_t first = size_t(panels[p]) * w.groups();
+#pragma unroll
+        for (int i = 0; i < kBlockGroups; ++i) {
+          const int group = (block * kBlockCols + i * kGroup) / w.group;
+          raw.params[p][i] = LoadParams<kWide>(w.params, first + group, lane / 4);
+        }
+      }
+    }
+  }
+
+  // `x(tile, step)` gives the B operand's two registers.
+  template <typename X>
+  __device__ __forceinline__ void Multiply(const Raw& raw, const X& x) {
+    constexpr uint32_t kOnes[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
+    constexpr int kSteps = kHasParams ? kGroup / kStepCols : 4;
+#pragma unroll
+    for (int i = 0; i < kBlockGroups; ++i) {
+      float sum[kPanels][kColumnTiles][4] = {};
+      float ones[kColumnTiles][4] = {};
+#pragma unroll
+      for (int j = 0; j < kSteps; ++j) {
+        const int s = i * kSteps + j;
+        uint2 b[kColumnTiles];
+#pragma unroll
+        for (int n = 0; n < kColumnTiles; ++n) b[n] = x(n, s);
+#pragma unroll
+        for (int p = 0; p < kPanels; ++p) {
+          uint32_t a[4];
+          C::Step(raw.codes[p], s, a);
+#pragma unroll
+          for (int n = 0; n < kColumnTiles; ++n) {
+            MmaBf16(kHasParams ? sum[p][n] : y[p][n], a, b[n].x, b[n].y);
+          }
+        }
+        if constexpr (kHasParams) {
+#pragma unroll
+          for (int n = 0; n < kColumnTiles; ++n) MmaBf16(ones[n], kOnes, b[n].x, b[n].y);
+        }
+      }
+      if constexpr (kHasParams) Scale(raw, i, sum, ones);
+    }
+  }
+
+  __device__ __forceinline__ void Scale(const Raw& raw, int group,
+                                        const float (&sum)[kPanels][kColumnTiles][4],
+                                        const float (&ones)[kColumnTiles][4]) {
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p) {
+      const RowParams params = raw.params[p][group].Get();
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const float scale = params.scale[half];
+        const float offset = params.offset[half] - C::kBias * scale;
+#pragma unroll
+        for (int n = 0; n < kColumnTiles; ++n) {
+#pragma unroll
+          for (int c = 2 * half; c < 2 * half + 2; ++c) {
+            y[p][n][c] += scale * sum[p][n][c] + offset * ones[n][c];
+          }
+        }
+      }
+    }
+  }
+};
+
+// Rounds the one token's row to bf16 in shared memory: [blocks * 64].
+__device__ void RoundRow(const LinearDecodeParams& p, uint16_t* to) {
+  const int padded = p.w.blocks * kBlockCols;
+  for (int c = threadIdx.x * 4; c < padded; c += kThreads * 4) {
+    float v[4];
+    if (c + 4 <= p.w.cols && p.w.cols % 4 == 0) {
+      const float4 four = *reinterpret_cast<const float4*>(p.x + c);
+      v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
+    } else {
+      for (int i = 0; i < 4; ++i) v[i] = c + i < p.w.cols ? p.x[c + i] : 0.0f;
+    }
+    *reinterpret_cast<uint2*>(to + c) = make_uint2(PackBf16(v[0], v[1]), PackBf16(v[2], v[3]));
+  }
+}
+
+template <CodeFormat kFormat, bool kWide, int kGroup, int kTiles, int kPanels>
+__global__ void __launch_bounds__(kThreads) StreamKernel(LinearDecodeParams p) {
+  using S = Stream<kFormat, kWide, kGroup, kTiles, kPanels>;
+  constexpr int kColumns = S::kColumnTiles * 8;
+  constexpr int kDepth = DepthFor(kFormat, kTiles);
+  extern __shared__ __align__(16) uint8_t shared[];
+  // [kWarps, kPanels * 16, kColumns], over the rounded row
+  float* partial = reinterpret_cast<float*>(shared);
+  uint16_t* row = reinterpret_cast<uint16_t*>(shared);
+
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
+  int panels[kPanels];
+  for (int i = 0; i < kPanels; ++i) {
+    panels[i] = min(int(blockIdx.x) * kPanels + i, p.w.panels() - 1);
+  }
+  const int begin = warp * p.w.blocks / kWarps, end = (warp + 1) * p.w.blocks / kWarps;
+
+  typename S::Raw raw[kDepth];
+#pragma unroll
+  for (int d = 0; d < kDepth; ++d) {
+    if (begin + d < end) S::Load(p.w, panels, begin + d, lane, raw[d]);
+  }
+  if constexpr (S::kSingle) {
+    RoundRow(p, row);
+    __syncthreads();
+  }
+  S stream;
+  for (int first = begin; first < end; first += kDepth) {
+#pragma unroll
+    for (int d = 0; d < kDepth; ++d) {
+      const int block = first + d;
+      if (block >= end) break;
+      if constexpr (S::kSingle) {
+        stream.Multiply(raw[d], [&](int, int s) {
+          if (g != 0) return make_uint2(0, 0);
+          return *reinterpret_cast<const uint2*>(row + block * kBlockCols + s * kStepCols + 4 * q);
+        });
+      } else {
+        uint4 x[S::kColumnTiles][2];
+#pragma unroll
+        for (int n = 0; n < S::kColumnTiles; ++n) {
+          const uint4* from = reinterpret_cast<const uint4*>(p.packed_x) +
+                              ((size_t(n) * p.w.blocks + block) * 32 + lane) * 2;
+          x[n][0] = from[0];
+          x[n][1] = from[1];
+        }
+        stream.Multiply(raw[d], [&](int n, int s) {
+          const uint4& v = x[n][s / 2];
+          return s % 2 == 0 ? make_uint2(v.x, v.y) : make_uint2(v.z, v.w);
+        });
+      }
+      if (block + kDepth < end) S::Load(p.w, panels, block + kDepth, lane, raw[d]);
+    }
+  }
+  __syncthreads();
+#pragma unroll
+  for (int i = 0; i < kPanels; ++i) {
+#pragma unroll
+    for (int n = 0; n < S::kColumnTiles; ++n) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) {
+        const int r = i * kPanelRows + g + c / 2 * 8, column = n * 8 + 2 * q + c % 2;
+        partial[(warp * kPanels * kPanelRows + r) * kColumns + column] = stream.y[i][n][c];
+      }
+    }
+  }
+  __syncthreads();
+  constexpr int kOutputs = kPanels * kPanelRows * kColumns;
+  for (int i = threadIdx.x; i < kOutputs; i += kThreads) {
+    // Rows fastest: neighbouring threads write neighbouring outputs.
+    const int r = i % (kPanels * kPanelRows), token = i / (kPanels * kPanelRows);
+    const int out = blockIdx.x * kPanels * kPanelRows + r;
+    if (token >= p.tokens || out >= p.w.rows) continue;
+    float sum = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      sum += partial[(w * kPanels * kPanelRows + r) * kColumns + token];
+    }
+    if (p.bias != nullptr) sum += p.bias[out];
+    float* y = p.y + size_t(token) * p.y_stride + out;
+    *y = p.accumulate ? *y + sum : sum;
+  }
+}
+
+template <CodeFormat kFormat, bool kWide, int kGroup, int kTiles, int kPanels>
+void Launch(const LinearDecodeParams& p, cudaStream_t stream) {
+  constexpr int kColumns = (kTiles == 0 ? 1 : kTiles) * 8;
+  size_t shared = sizeof(float) * kWarps * kPanels * kPanelRows * kColumns;
+  if (kTiles == 0) shared = max(shared, size_t(p.w.blocks) * kBlockCols * sizeof(uint16_t));
+  const auto kernel = StreamKernel<kFormat, kWide, kGroup, kTiles, kPanels>;
+  if (shared > 48 * 1024) {
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         static_cast<int>(shared));
+  }
+  kernel<<<(p.w.panels() + kPanels - 1) / kPanels, kThreads, shared, stream>>>(p);
+}
+
+template <CodeFormat kFormat, bool kWide, int kGroup>
+void LaunchFor(const LinearDecodeParams& p, cudaStream_t stream) {
+  if (p.tokens == 1) return Launch<kFormat, kWide, kGroup, 0, 1>(p, stream);
+  if (p.tokens <= 8) return Launch<kFormat, kWide, kGroup, 1, 1>(p, stream);
+  if (p.tokens <= 16) return Launch<kFormat, kWide, kGroup, 2, 2>(p, stream);
+  if (p.tokens <= 32) return Launch<kFormat, kWide, kGroup, 4, 2>(p, stream);
+  Launch<kFormat, kWide, kGroup, 8, 1>(p, stream);
+}
+
+template <CodeFormat kFormat, bool kWide>
+void LaunchGroup(const LinearDecodeParams& p, cudaStream_t stream) {
+  if (p.w.group == 16) {
+    // Only 8-bit codes come in such small groups (Q6_K).
+    if constexpr (kFormat == CodeFormat::kInt8) LaunchFor<kFormat, kWide, 16>(p, stream);
+  } else if (p.w.group == 32) {
+    LaunchFor<kFormat, kWide, 32>(p, stream);
+  } else {
+    LaunchFor<kFormat, kWide, 64>(p, stream);
+  }
+}
+
+// One thread per tile, block and lane.
+__global__ void PackActivationsKernel(const float* x, int tokens, int cols, int blocks, int items,
+                                      uint32_t* packed) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= items) return;
+  const int lane = i % 32, block = i / 32 % blocks, tile = i / 32 / blocks;
+  const int token = tile * 8 + lane / 4;
+  uint32_t words[8] = {};
+  if (token < tokens) {
+    const float* row = x + size_t(token) * cols;
+#pragma unroll
+    for (int s = 0; s < 4; ++s) {
+      const int c = block * kBlockCols + s * kStepCols + lane % 4 * 4;
+      float v[4] = {};
+      if (cols % 4 == 0 && c + 4 <= cols) {
+        const float4 four = *reinterpret_cast<const float4*>(row + c);
+        v[0] = four.x, v[1] = four.y, v[2] = four.z, v[3] = four.w;
+      } else {
+        for (int j = 0; j < 4; ++j) v[j] = c + j < cols ? row[c + j] : 0.0f;
+      }
+      words[2 * s] = PackBf16(v[0], v[1]);
+      words[2 * s + 1] = PackBf16(v[2], v[3]);
+    }
+  }
+  uint4* to = reinterpret_cast<uint4*>(packed) + size_t(i) * 2;
+  to[0] = make_uint4(words[0], words[1], words[2], words[3]);
+  to[1] = make_uint4(words[4], words[5], words[6], words[7]);
+}
+
+}  // namespace
+
+void LaunchLinearDecode(const LinearDecodeParams& p, cudaStream_t stream) {
+  if (p.w.format == CodeFormat::kBf16) {
+    return LaunchFor<CodeFormat::kBf16, false, 64>(p, stream);
+  }
+  if (p.w.format == CodeFormat::kInt4) {
+    return p.w.wide_params ? LaunchGroup<CodeFormat::kInt4, true>(p, stream)
+                           : LaunchGroup<CodeFormat::kInt4, false>(p, stream);
+  }
+  p.w.wide_params ? LaunchGroup<CodeFormat::kInt8, true>(p, stream)
+                  : LaunchGroup<CodeFormat::kInt8, false>(p, stream);
+}
+
+size_t PackedActivationBytes(int tokens, int blocks) {
+  return size_t(tokens + 7) / 8 * blocks * 32 * 32;
+}
+
+void LaunchPackActivations(const float* x, int tokens, int cols, int blocks, uint32_t* packed,
+                           cudaStream_t stream) {
+  const int items = (tokens + 7) / 8 * blocks * 32;
+  PackActivationsKernel<<<(items + 255) / 256, 256, 0, stream>>>(x, tokens, cols, blocks, items,
+                                                                 packed);
+}
+
+}  // namespace kvpareto::cuda

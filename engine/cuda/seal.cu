@@ -1,0 +1,211 @@
+// Sealing by the definitions of kv/: the parameters of all groups first, then the codes, a packing
+// unit per thread. Compiled without fused multiply-add, so that the bytes are those of the host.
+#include "engine/cuda/codec_device.cuh"
+#include "engine/cuda/seal.h"
+
+namespace kvpareto::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kMaxHeadDim = 256;
+constexpr int kMaxGroups = kv::kBlockTokens * kMaxHeadDim / 32;
+
+__device__ kv::StaticRange RangeOf(const TileBatch& batch, const TileItem& item, int head) {
+  return item.first_range < 0 ? kv::StaticRange{} : batch.ranges[item.first_range + head];
+}
+
+__device__ void Widen(kv::Extremes& extremes, float x) {
+  extremes.min = x < extremes.min ? x : extremes.min;
+  extremes.max = x > extremes.max ? x : extremes.max;
+}
+
+// Extremes of elements first, first + step, ... of a group. tile: [kBlockTokens, head_dim].
+__device__ kv::Extremes FindExtremes(const kv::GroupRegion& region, int head_dim, const float* tile,
+                                     int first, int step) {
+  kv::Extremes extremes;
+  for (int i = first; i < region.tokens * region.channels; i += step) {
+    const int t = region.first_token + i / region.channels;
+    const int c = region.first_channel + i % region.channels;
+    Widen(extremes, kv::Saturate(tile[t * head_dim + c]));
+  }
+  return extremes;
+}
+
+struct SharedParams {
+  kv::QuantParams params[kMaxGroups];
+  kv::Extremes partial[kThreads];
+};
+
+template <typename Codec>
+__device__ void FitGroups(int head_dim, kv::StaticRange range, const float* tile,
+                          std::byte* encoded, SharedParams& shared) {
+  using Policy = typename Codec::Policy;
+  const int groups = Policy::Groups(head_dim);
+  // Few groups are shared among threads.
+  const int sharers = groups >= kThreads ? 1 : kThreads / groups;
+  const auto store = [&](int group, kv::Extremes extremes) {
+    extremes = kv::ClipRange(extremes, range.clip);
+    const kv::QuantParams params = kv::FitParams(extremes.min, extremes.max, Codec::kMaxCode);
+    shared.params[group] = params;
+    kv::StoreU16(encoded + Codec::ScaleOffset(head_dim), group, FloatToF16(params.scale));
+    kv::StoreU16(encoded + Codec::ZeroOffset(head_dim), group, static_cast<uint16_t>(params.zero));
+  };
+  if (sharers == 1) {
+    for (int group = threadIdx.x; group < groups; group += kThreads) {
+      store(group, FindExtremes(Policy::Region(group, head_dim), head_dim, tile, 0, 1));
+    }
+    return;
+  }
+  const int group = threadIdx.x / sharers, part = threadIdx.x % sharers;
+  if (group < groups) {
+    shared.partial[threadIdx.x] =
+        FindExtremes(Policy::Region(group, head_dim), head_dim, tile, part, sharers);
+  }
+  __syncthreads();
+  if (group < groups && part == 0) {
+    kv::Extremes extremes;
+    for (int i = 0; i < sharers; ++i) {
+      Widen(extremes, shared.partial[threadIdx.x + i].min);
+      Widen(extremes, shared.partial[threadIdx.x + i].max);
+    }
+    store(group, extremes);
+  }
+}
+
+template <typename Codec>
+__device__ void EncodeInt(const TileView& view, const float* tile, std::byte* encoded,
+                          SharedParams& shared) {
+  using Packing = typename Codec::Packing;
+  using Policy = typename Codec::Policy;
+  const int d = view.head_dim;
+  if constexpr (!Codec::kStaticRange) {
+    FitGroups<Codec>(d, view.range, tile, encoded, shared);
+    __syncthreads();
+  }
+  const int units = kv::kBlockTokens * d / Packing::kUnitElements;
+  for (int unit = threadIdx.x; unit < units; unit += kThreads) {
+    for (int i = 0; i < Packing::kUnitElements; ++i) {
+      const int element = unit * Packing::kUnitElements + i;
+      const Place place = PlaceOfElement(view.role, element, d);
+      kv::QuantParams params;
+      if constexpr (Codec::kStaticRange) {
+        params = Codec::StaticParams(view.range);
+      } else {
+        params = shared.params[Policy::GroupOf(place.token, place.channel, d)];
+      }
+      const float x = kv::Saturate(tile[place.token * d + place.channel]);
+      Packing::Set(encoded, element, kv::Quantize(x, params, Codec::kMaxCode));
+    }
+  }
+}
+
+__device__ float LoadOpen(const std::byte* tile, kv::CodecId codec, int element) {
+  return codec == kv::CodecId::kF32 ? reinterpret_cast<const float*>(tile)[element]
+                                    : Bf16ToFloat(reinterpret_cast<const uint16_t*>(tile)[element]);
+}
+
+// One block per tile. Dynamic shared memory: the tile as floats, then its encoding.
+template <typename Codec>
+__global__ void __launch_bounds__(kThreads) SealKernel(const __grid_constant__ TileBatch batch) {
+  extern __shared__ __align__(16) float tile[];
+  __shared__ SharedParams shared;
+  const TileItem item = batch.items[blockIdx.x];
+  const int head = blockIdx.y, d = batch.head_dim;
+  const std::byte* from = item.from + size_t(head) * item.from_stride;
+  std::byte* to = item.to + size_t(head) * item.to_stride;
+  const int elements = kv::kBlockTokens * d;
+  std::byte* encoded = reinterpret_cast<std::byte*>(tile + elements);
+  const int bytes = static_cast<int>(Codec::TileBytes(d));
+  for (int i = threadIdx.x; i < elements; i += kThreads) {
+    const Place place = PlaceOfElement(batch.role, i, d);
+    tile[place.token * d + place.channel] = LoadOpen(from, batch.open_codec, i);
+  }
+  for (int i = threadIdx.x; i < bytes / 4; i += kThreads) {
+    reinterpret_cast<uint32_t*>(encoded)[i] = 0;
+  }
+  __syncthreads();
+  const TileView view = {batch.role, d, RangeOf(batch, item, head), encoded};
+  EncodeInt<Codec>(view, tile, encoded, shared);
+  __syncthreads();
+  for (int i = threadIdx.x; i < bytes / 16; i += kThreads) {
+    reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(encoded)[i];
+  }
+}
+
+// Open to open: one of them, or both, may be f32.
+__global__ void CopyKernel(const __grid_constant__ TileBatch batch) {
+  const TileItem item = batch.items[blockIdx.x];
+  const std::byte* from = item.from + size_t(blockIdx.y) * item.from_stride;
+  std::byte* to = item.to + size_t(blockIdx.y) * item.to_stride;
+  for (int i = threadIdx.x; i < kv::kBlockTokens * batch.head_dim; i += blockDim.x) {
+    const float value = LoadOpen(from, batch.open_codec, i);
+    if (batch.codec == kv::CodecId::kF32) {
+      reinterpret_cast<float*>(to)[i] = value;
+    } else {
+      reinterpret_cast<uint16_t*>(to)[i] = FloatToBf16(value);
+    }
+  }
+}
+
+// One block per tile, one thread per element in turn.
+template <typename Codec>
+__global__ void UnsealKernel(const __grid_constant__ TileBatch batch) {
+  const TileItem item = batch.items[blockIdx.x];
+  const int head = blockIdx.y;
+  const TileView view = {batch.role, batch.head_dim, RangeOf(batch, item, head),
+                         item.from + size_t(head) * item.from_stride};
+  std::byte* to = item.to + size_t(head) * item.to_stride;
+  for (int i = threadIdx.x; i < kv::kBlockTokens * batch.head_dim; i += blockDim.x) {
+    const float value =
+        ElementDecoder<Codec>::At(view, PlaceOfElement(batch.role, i, batch.head_dim));
+    if (batch.open_codec == kv::CodecId::kF32) {
+      reinterpret_cast<float*>(to)[i] = value;
+    } else {
+      reinterpret_cast<uint16_t*>(to)[i] = FloatToBf16(value);
+    }
+  }
+}
+
+// How a codec is sealed.
+template <typename Codec>
+inline constexpr bool kIsInt = false;
+template <int kBits, typename Policy>
+inline constexpr bool kIsInt<kv::IntCodec<kBits, Policy>> = true;
+
+template <typename Codec>
+void Seal(const TileBatch& batch, dim3 grid, cudaStream_t stream) {
+  if constexpr (kIsInt<Codec>) {
+    const size_t shared =
+        size_t{4} * kv::kBlockTokens * batch.head_dim + Codec::TileBytes(batch.head_dim);
+    cudaFuncSetAttribute(SealKernel<Codec>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                         static_cast<int>(shared));
+    SealKernel<Codec><<<grid, kThreads, shared, stream>>>(batch);
+  }
+}
+
+}  // namespace
+
+bool CanSeal(kv::CodecId codec) {
+  bool can = codec == kv::CodecId::kBf16 || codec == kv::CodecId::kF32;
+  kv::VisitCodec(codec, [&](auto tag) { can = can || kIsInt<typename decltype(tag)::type>; });
+  return can;
+}
+
+void LaunchSeal(const TileBatch& batch, cudaStream_t stream) {
+  const dim3 grid(batch.num_items, batch.kv_heads);
+  if (batch.codec == kv::CodecId::kBf16 || batch.codec == kv::CodecId::kF32) {
+    CopyKernel<<<grid, kThreads, 0, stream>>>(batch);
+    return;
+  }
+  kv::VisitCodec(batch.codec,
+                 [&](auto tag) { Seal<typename decltype(tag)::type>(batch, grid, stream); });
+}
+
+void LaunchUnseal(const TileBatch& batch, cudaStream_t stream) {
+  const dim3 grid(batch.num_items, batch.kv_heads);
+  kv::VisitCodec(batch.codec, [&](auto tag) {
+    UnsealKernel<typename decltype(tag)::type><<<grid, kThreads, 0, stream>>>(batch);
+  });
+}
+
+}  // namespace kvpareto::cuda
