@@ -28,7 +28,16 @@ struct TileView {
 
 // ElementDecoder<Codec>::At(tile, place): the value that Codec::Decode gives.
 template <typename Codec>
-struct ElementDecoder;
+struct ElementDecoder {
+  static __device__ float At(const TileView& tile, Place place) {
+    return Codec::At({.role = tile.role,
+                      .head_dim = tile.head_dim,
+                      .range = tile.range,
+                      .encoded = tile.encoded,
+                      .token = place.token,
+                      .channel = place.channel});
+  }
+};
 
 template <int kBits, typename Policy>
 struct ElementDecoder<kv::IntCodec<kBits, Policy>> {

@@ -38,14 +38,8 @@ struct Bf16Codec {
     }
   }
 
-  static constexpr void Decode(Role role, int head_dim, StaticRange /*range*/,
-                               const std::byte* encoded, float* tile) {
-    for (int token = 0; token < kBlockTokens; ++token) {
-      for (int channel = 0; channel < head_dim; ++channel) {
-        tile[token * head_dim + channel] = Bf16ToFloat(
-            LoadU16(encoded, ElementIndex(role, token, channel, kBlockTokens, head_dim)));
-      }
-    }
+  static constexpr float At(const TileElement& element) {
+    return Bf16ToFloat(LoadU16(element.encoded, element.index()));
   }
 
   // Half a unit in the last of 8 significand bits, or half the smallest subnormal.

@@ -17,8 +17,29 @@ struct Entry {
   CodecInfo info;  // info.name views `name`
   bool (*supports)(int);
   TileRegions (*regions)(Role, int);
-  decltype(&Bf16Codec::Encode) encode;
-  decltype(&Bf16Codec::Decode) decode;
+  void (*encode)(Role, int, StaticRange, const float*, std::byte*);
+  void (*decode)(Role, int, StaticRange, const std::byte*, float*);
+};
+
+template <typename Codec>
+void DecodeElements(Role role, int head_dim, StaticRange range, const std::byte* encoded,
+                    float* tile) {
+  TileElement element = {.role = role, .head_dim = head_dim, .range = range, .encoded = encoded};
+  for (element.token = 0; element.token < kBlockTokens; ++element.token) {
+    for (element.channel = 0; element.channel < head_dim; ++element.channel) {
+      *tile++ = Codec::At(element);
+    }
+  }
+}
+
+template <typename Codec>
+concept Openable = requires {
+  Codec::kCanBeOpen;
+};
+
+template <typename Codec>
+concept DecodesTiles = requires {
+  &Codec::Decode;
 };
 
 template <typename Codec>
@@ -29,14 +50,16 @@ void Fill(Entry& entry) {
                 .granularity = Codec::kGranularity,
                 .group_channels = Codec::kGroupChannels,
                 .needs_static_range = Codec::kGranularity == Granularity::kPerTensor,
-                .can_be_open = requires {Codec::kCanBeOpen;
+                .can_be_open = Openable<Codec>};
+  entry.supports = &Codec::Supports;
+  entry.regions = &Codec::Regions;
+  entry.encode = &Codec::Encode;
+  if constexpr (DecodesTiles<Codec>) {
+    entry.decode = &Codec::Decode;
+  } else {
+    entry.decode = &DecodeElements<Codec>;
+  }
 }
-};  // namespace
-entry.supports = &Codec::Supports;
-entry.regions = &Codec::Regions;
-entry.encode = &Codec::Encode;
-entry.decode = &Codec::Decode;
-}  // namespace kvpareto::kv
 
 template <typename Codec, typename... Codecs>
 constexpr CodecId IdOf(TypeList<Codecs...>) {

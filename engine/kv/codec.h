@@ -85,6 +85,8 @@ struct TileElement {
   const std::byte* encoded = nullptr;
   int token = 0;
   int channel = 0;
+
+  constexpr int index() const { return ElementIndex(role, token, channel, kBlockTokens, head_dim); }
 };
 
 TileRegions GetTileRegions(CodecId codec, Role role, int head_dim);

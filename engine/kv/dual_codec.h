@@ -76,8 +76,8 @@ struct DualCodec {
         : Values::Encode(role, head_dim, range, level, encoded);
   }
 
-  static void Decode(Role role, int head_dim, StaticRange range, const std::byte* encoded,
-                     float* tile) {
+  static constexpr void Decode(Role role, int head_dim, StaticRange range, const std::byte* encoded,
+                               float* tile) {
     const bool key = role == Role::kKey;
     key ? Keys::Decode(role, head_dim, range, encoded, tile)
         : Values::Decode(role, head_dim, range, encoded, tile);
@@ -89,19 +89,24 @@ struct DualCodec {
     }
   }
 
+  static constexpr float At(const TileElement& element) {
+    const bool key = element.role == Role::kKey;
+    return (key ? Keys::At(element) : Values::At(element)) * LoadFactor(element);
+  }
+
   // Half a step: scale * factor / 2; dividing and multiplying by the factor rounds twice more than
   // the inner codec does, 2^-9 of a step each.
-  static float ErrorBound(const TileElement& element, float /*x*/) {
-    const bool key = element.role == Role::kKey;
+  static constexpr float ErrorBound(const TileElement& element, float x) {
+    const float level =
+        element.role == Role::kKey ? Keys::ErrorBound(element, x) : Values::ErrorBound(element, x);
+    return level * LoadFactor(element) * (1.0f + 0x1p-6f);
+  }
+
+ private:
+  static constexpr float LoadFactor(const TileElement& element) {
     const TileRegions regions = Regions(element.role, element.head_dim);
-    const float factor = F16ToFloat(
-        LoadU16(element.encoded + regions.factor_offset, key ? element.token : element.channel));
-    const float scale =
-        key ? Keys::LoadParams(element.head_dim, element.range, element.encoded, element.channel)
-                  .scale
-            : Values::LoadParams(element.head_dim, element.range, element.encoded, element.token)
-                  .scale;
-    return scale * factor * (0.5f + 0x1p-7f + 0x1p-15f);
+    return F16ToFloat(LoadU16(element.encoded + regions.factor_offset,
+                              element.role == Role::kKey ? element.token : element.channel));
   }
 };
 

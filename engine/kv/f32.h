@@ -39,16 +39,11 @@ struct F32Codec {
     }
   }
 
-  static constexpr void Decode(Role role, int head_dim, StaticRange /*range*/,
-                               const std::byte* encoded, float* tile) {
-    for (int token = 0; token < kBlockTokens; ++token) {
-      for (int channel = 0; channel < head_dim; ++channel) {
-        const size_t element = ElementIndex(role, token, channel, kBlockTokens, head_dim);
-        const uint32_t low = LoadU16(encoded, 2 * element);
-        const uint32_t high = LoadU16(encoded, 2 * element + 1);
-        tile[token * head_dim + channel] = std::bit_cast<float>(low | high << 16);
-      }
-    }
+  static constexpr float At(const TileElement& element) {
+    const size_t index = element.index();
+    const uint32_t low = LoadU16(element.encoded, 2 * index);
+    const uint32_t high = LoadU16(element.encoded, 2 * index + 1);
+    return std::bit_cast<float>(low | high << 16);
   }
 
   static constexpr float ErrorBound(const TileElement& /*element*/, float /*x*/) { return 0.0f; }

@@ -105,6 +105,12 @@ struct IntCodec {
     }
   }
 
+  static constexpr float At(const TileElement& element) {
+    const int group = Policy::GroupOf(element.token, element.channel, element.head_dim);
+    return Dequantize(Packing::Get(element.encoded, element.index()),
+                      LoadParams(element.head_dim, element.range, element.encoded, group));
+  }
+
   // Half a stored step, plus float rounding in units of a step: x / s and (q - z) * s are each off
   // by at most 2^-24 relative, and |x / s|, |q - z| <= 32767 + 255: 2 * 2^-9; (max - min) / levels
   // adds 255 * 2^-24.

@@ -66,6 +66,11 @@ struct Smoothed {
     }
   }
 
+  static constexpr float At(const TileElement& element) {
+    return InnerCodec::At(element) +
+           LoadMean(element.role, element.head_dim, element.encoded, element.channel);
+  }
+
   // The inner codec's, and the rounding of taking the mean out and putting it back.
   static constexpr float ErrorBound(const TileElement& element, float x) {
     const float mean = LoadMean(element.role, element.head_dim, element.encoded, element.channel);

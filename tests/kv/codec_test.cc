@@ -48,6 +48,7 @@ struct AlignedTile {
 // from where they were.
 struct Promise {
   float limit = 0.0f;
+  float (*at)(const TileElement&) = nullptr;
   float (*error_bound)(const TileElement&, float) = nullptr;
 };
 
@@ -55,7 +56,7 @@ Promise PromiseOf(CodecId id) {
   Promise promise;
   VisitCodec(id, [&](auto tag) {
     using Codec = typename decltype(tag)::type;
-    promise = {Codec::kLimit, &Codec::ErrorBound};
+    promise = {Codec::kLimit, &Codec::At, &Codec::ErrorBound};
   });
   return promise;
 }
@@ -103,6 +104,7 @@ class CodecTest : public testing::TestWithParam<Case> {
       const float x = Saturated(tile[i], promise.limit);
       const double bound = promise.error_bound(element, x);
       ASSERT_TRUE(std::isfinite(bound));
+      ASSERT_EQ(promise.at(element), decoded[i]);
       ASSERT_LE(std::abs(double{decoded[i]} - double{x}), bound)
           << "element " << i << " value " << tile[i] << " came back as " << decoded[i];
     }

@@ -33,8 +33,17 @@ class RandomPolicy {
     return std::uniform_real_distribution<double>(low, high)(random_);
   }
 
+  // One that can store heads of SmallModel.
+  kv::CodecId Codec() {
+    kv::CodecId codec = kv::CodecId::kBf16;
+    do {
+      codec = kv::CodecId(Pick(0, kv::NumCodecs() - 1));
+    } while (!kv::CodecSupports(codec, SmallModel().head_dim));
+    return codec;
+  }
   kv::LayerCodecs Codecs() {
-    return {kv::CodecId(Pick(0, kv::NumCodecs() - 1)), kv::CodecId(Pick(0, kv::NumCodecs() - 1))};
+    const kv::CodecId k = Codec();
+    return {k, Codec()};
   }
 
   KvConfig Config(int layers) {
