@@ -24,6 +24,7 @@
 #include "engine/kv/codec.h"
 #include "engine/kv/dual_codec.h"
 #include "engine/kv/f32.h"
+#include "engine/kv/fp8_codec.h"
 #include "engine/kv/granularity.h"
 #include "engine/kv/int_codec.h"
 #include "engine/kv/smoothed.h"
@@ -74,7 +75,8 @@ using CodecList = TypeList<Bf16Codec,                             // bf16
                            Smoothed<IntCodec<2, PerToken<64>>>,   // int2-token-g64-smooth
                            Smoothed<IntCodec<2, PerToken<128>>>,  // int2-token-g128-smooth
                            DualCodec<4>,                          // int4-dual
-                           DualCodec<2>>;                         // int2-dual
+                           DualCodec<2>,                          // int2-dual
+                           Fp8Codec>;                             // fp8-e4m3
 
 // Carries a codec type as an argument: [](auto tag) { using Codec = typename decltype(tag)::type; }
 template <typename Codec>
