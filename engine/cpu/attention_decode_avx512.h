@@ -6,7 +6,8 @@
 //   values per token      p'[t] = p[t] * scale[t];  out += p' . codes - p' . zeros
 //   values per channel    out += scale[c] * (p . codes - zero[c] * sum(p))
 // A dual-axis tile has keys per channel, values per token, and a factor for each of the other axis:
-// scores are multiplied by factor[t], what is added to out by factor[c].
+// scores are multiplied by factor[t], what is added to out by factor[c]. A smoothed tile's means
+// add q . mean to all scores, and mean[c] * sum(p) to out.
 //
 // `Products` computes the two products; both kinds keep f32 accuracy:
 //   void Dot<kBits>(const DotArgs&, heads)                  as DotHeads
@@ -59,6 +60,14 @@ DecodeScratch<Products>& Carve(std::byte* bytes, int group, int head_dim) {
 float Sum(const float* x, int n) {
   __m512 sum = _mm512_setzero_ps();
   for (int i = 0; i < n; i += 16) sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + i));
+  return _mm512_reduce_add_ps(sum);
+}
+
+float SumOfProducts(const float* a, const float* b, int n) {
+  __m512 sum = _mm512_setzero_ps();
+  for (int i = 0; i < n; i += 16) {
+    sum = _mm512_fmadd_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), sum);
+  }
   return _mm512_reduce_add_ps(sum);
 }
 
@@ -137,12 +146,17 @@ void ScorePerToken(const AttentionTask& task, const TileFormat& format,
     const float* scale = scratch.params.scale + c / channels * kv::kBlockTokens;
     const float* zero = scratch.params.zero + c / channels * kv::kBlockTokens;
     for (int h = 0; h < task.group; ++h) {
-      const __m512 q_sum = _mm512_set1_ps(Sum(dot.q + h * dot.q_stride, channels));
+      const float* const q = dot.q + h * dot.q_stride;
+      const __m512 q_sum = _mm512_set1_ps(Sum(q, channels));
+      const __m512 start =
+          _mm512_set1_ps(c == 0 && format.extra == Extra::kMeans
+                             ? SumOfProducts(q, scratch.params.factor, task.head_dim)
+                             : 0.0f);
       for (int t = 0; t < kv::kBlockTokens; t += 16) {
         const __m512 raw = _mm512_loadu_ps(scratch.tile + h * kv::kBlockTokens + t);
         const __m512 centred = _mm512_fnmadd_ps(_mm512_loadu_ps(zero + t), q_sum, raw);
         float* const to = scores + h * stride + t;
-        const __m512 before = c == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(to);
+        const __m512 before = c == 0 ? start : _mm512_loadu_ps(to);
         _mm512_storeu_ps(to, _mm512_fmadd_ps(centred, _mm512_loadu_ps(scale + t), before));
       }
     }
@@ -166,7 +180,7 @@ void ScorePerChannel(const AttentionTask& task, const TileFormat& format,
   for (int h = 0; h < task.group; ++h) {
     float* const scores = dot.scores + h * dot.stride;
     AddScalar(-scratch.tile[h], kv::kBlockTokens, scores);
-    if (format.factors > 0) Multiply(scratch.params.factor, kv::kBlockTokens, scores);
+    if (format.extra == Extra::kFactors) Multiply(scratch.params.factor, kv::kBlockTokens, scores);
   }
 }
 
@@ -295,6 +309,16 @@ void WeighPerChannel(const AttentionTask& task, DecodeScratch<Products>& scratch
   }
 }
 
+void WeighMeans(const AttentionTask& task, const float* means, const WeighArgs& weigh) {
+  for (int h = 0; h < task.group; ++h) {
+    const __m512 p_sum = _mm512_set1_ps(Sum(weigh.p + h * weigh.p_stride, kv::kBlockTokens));
+    for (int c = 0; c < task.head_dim; c += 16) {
+      float* const to = weigh.out + h * weigh.out_stride + c;
+      _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_loadu_ps(means + c), p_sum, _mm512_loadu_ps(to)));
+    }
+  }
+}
+
 // One scale per token, then a factor per channel.
 template <int kBits, typename Products>
 void WeighDual(const AttentionTask& task, DecodeScratch<Products>& scratch, WeighArgs weigh) {
@@ -324,7 +348,8 @@ void WeighCodes(const AttentionTask& task, const TileFormat& format,
     case kv::Granularity::kPerChannel:
       return WeighPerChannel<kBits>(task, scratch, weigh);
     case kv::Granularity::kPerToken:
-      if (format.factors > 0) return WeighDual<kBits>(task, scratch, weigh);
+      if (format.extra == Extra::kMeans) WeighMeans(task, params.factor, weigh);
+      if (format.extra == Extra::kFactors) return WeighDual<kBits>(task, scratch, weigh);
       for (int c = 0; c < task.head_dim; c += format.group_channels) {
         const int first = c / format.group_channels * kv::kBlockTokens;
         WeighPerToken<kBits>(task, params.scale + first, params.zero + first, c,

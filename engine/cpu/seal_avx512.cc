@@ -233,7 +233,7 @@ void EncodeBits(const SealTask& task, const TileFormat& format) {
 bool SealTileAvx512(const SealTask& task) {
   const TileFormat format = DescribeTile(task.codec, task.role, task.head_dim, task.range);
   if (task.source_codec != kv::CodecId::kBf16 || !format.fast || format.bits == 16 ||
-      format.factors > 0)
+      format.extra != Extra::kNone)
     return false;
   std::memset(task.encoded, 0, kv::TileBytes(task.codec, task.role, task.head_dim));
   switch (format.bits) {

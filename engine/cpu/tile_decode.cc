@@ -30,7 +30,9 @@ TileFormat DescribeTile(kv::CodecId codec, kv::Role role, int head_dim, kv::Stat
       }
     }
   });
+  if (format.factors > 0) format.extra = Extra::kMeans;
   if (format.granularity == kv::Granularity::kDual) {
+    format.extra = Extra::kFactors;
     format.granularity =
         role == kv::Role::kKey ? kv::Granularity::kPerChannel : kv::Granularity::kPerToken;
   }

@@ -14,6 +14,16 @@ namespace kvpareto::cpu {
 // channels. head_dim is a multiple of 16, so a granule never spans two rows of pairs.
 inline constexpr int kGranule = 32;
 
+// What a tile holds besides codes, scales and zero points.
+enum class Extra : uint8_t {
+  kNone,
+  // Dual-axis codecs: keys have scales per channel, values per token, and decoded values are
+  // multiplied by factors of the other axis.
+  kFactors,
+  // Smoothed codecs: means of the channels, added to decoded values.
+  kMeans,
+};
+
 // How a codec stores a tile, resolved for a head size: what vector code needs to know.
 struct TileFormat {
   bool fast = false;  // false: only kv::DecodeTile knows the layout
@@ -23,9 +33,8 @@ struct TileFormat {
   int groups = 0;          // stored scales
   size_t scale_offset = 0;
   size_t zero_offset = 0;
-  // A dual-axis codec: granularity is that of its scales (keys per channel, values per token), and
-  // decoded values are multiplied by factors of the other axis. 0: no factors.
-  int factors = 0;
+  Extra extra = Extra::kNone;
+  int factors = 0;  // fp16 numbers of `extra`
   size_t factor_offset = 0;
   // kPerTensor: the one scale and zero point; unused otherwise.
   float static_scale = 1.0f;

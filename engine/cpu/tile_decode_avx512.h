@@ -16,12 +16,11 @@ namespace {
 // The most scales of a tile: one per token and 32 channels, or one per channel.
 inline constexpr int kMaxGroups = kv::kBlockTokens * kMaxHeadDim / 32;
 
-// A tile's scales and zero points as floats: x~ = (code - zero) * scale, times a factor where the
-// format has them.
+// A tile's scales and zero points as floats: x~ = (code - zero) * scale, then what Extra says.
 struct TileParams {
   alignas(64) float scale[kMaxGroups];
   alignas(64) float zero[kMaxGroups];
-  alignas(64) float factor[kMaxHeadDim];
+  alignas(64) float factor[kMaxHeadDim];  // or means
 };
 
 // format.factors is a multiple of 16: tokens, or channels of fast formats.
@@ -225,8 +224,27 @@ inline Pairs Dequantize(const Pairs& codes, const GranuleParams& p) {
           _mm512_mul_ps(_mm512_sub_ps(codes.second, p.zero.second), p.scale.second)};
 }
 
-// Calls store(granule index, values) for every granule of the tile, in order. Factors are those of
-// the lanes: tokens of keys, channels of values.
+// Factors are those of the lanes: tokens of keys, channels of values. Means are those of channels.
+// The explicitly rounded sum keeps the compiler from fusing it with the product before it, which
+// would round otherwise than the scalar definition.
+template <kv::Role kRole>
+inline Pairs ApplyExtra(Extra extra, const TileParams& params, int row, int column, Pairs values) {
+  constexpr int kRounding = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  if (extra == Extra::kFactors) {
+    const __m512 factor = _mm512_load_ps(params.factor + 16 * column);
+    return {_mm512_mul_ps(values.first, factor), _mm512_mul_ps(values.second, factor)};
+  }
+  Pairs mean;
+  if constexpr (kRole == kv::Role::kKey) {
+    mean = {_mm512_set1_ps(params.factor[2 * row]), _mm512_set1_ps(params.factor[2 * row + 1])};
+  } else {
+    mean.first = mean.second = _mm512_load_ps(params.factor + 16 * column);
+  }
+  return {_mm512_add_round_ps(values.first, mean.first, kRounding),
+          _mm512_add_round_ps(values.second, mean.second, kRounding)};
+}
+
+// Calls store(granule index, values) for every granule of the tile, in order.
 template <int kBits, kv::Role kRole, kv::Granularity kGranularity, typename Store>
 void DecodeGranules(const TileFormat& format, const std::byte* encoded, int head_dim,
                     const Store& store) {
@@ -242,9 +260,8 @@ void DecodeGranules(const TileFormat& format, const std::byte* encoded, int head
     for (int j = 0; j < kCount; ++j) {
       Pairs values =
           Dequantize(codes[j], ParamsOf<kRole, kGranularity>(format, params, row, column));
-      if (format.factors > 0) {
-        const __m512 factor = _mm512_load_ps(params.factor + 16 * column);
-        values = {_mm512_mul_ps(values.first, factor), _mm512_mul_ps(values.second, factor)};
+      if (format.extra != Extra::kNone) {
+        values = ApplyExtra<kRole>(format.extra, params, row, column, values);
       }
       store(i + j, values);
       if (++column == columns) column = 0, ++row;

@@ -23,6 +23,7 @@ namespace kvpareto::kv {
 
 template <typename InnerCodec>
 struct Smoothed {
+  using Packing = typename InnerCodec::Packing;
   static constexpr int kBits = InnerCodec::kBits;
   static constexpr Granularity kGranularity = InnerCodec::kGranularity;
   static constexpr int kGroupChannels = InnerCodec::kGroupChannels;
