@@ -85,7 +85,10 @@ class HeadSearch {
       if (map.matrix != nullptr) mapped.back() = mapped.back() * map.matrix->transpose();
     }
     std::vector<float> clips;
-    for (kv::CodecId codec : codecs_) clips.push_back(BestClip(codec, role, mapped));
+    for (kv::CodecId codec : codecs_) {
+      const bool search = kv::GetCodecInfo(codec).bits <= kSearchedBits;
+      clips.push_back(search ? BestClip(codec, role, mapped) : 1.0f);
+    }
     return clips;
   }
 
@@ -122,18 +125,13 @@ std::vector<kv::CodecId> ClippedCodecs(int head_dim) {
 }
 
 float BestClip(kv::CodecId codec, kv::Role role, std::span<const RowMatrix> tiles) {
-  float best = 1.0f;
+  float best = kClipRatios[0];
   double least = std::numeric_limits<double>::infinity();
-  int worse = 0;
   for (float clip : kClipRatios) {
     const double error = SquaredError(codec, role, clip, tiles);
-    if (error < least) {
-      least = error;
-      best = clip;
-      worse = 0;
-    } else if (++worse == 2) {
-      break;
-    }
+    if (error >= least) break;
+    least = error;
+    best = clip;
   }
   return best;
 }
