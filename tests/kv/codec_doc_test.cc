@@ -31,7 +31,7 @@ TEST(CodecDocTest, BitsPerElementAreTheMeasuredOnes) {
   std::ifstream file(KVPARETO_SOURCE_DIR "/docs/codecs.md");
   ASSERT_TRUE(file.is_open());
   // | `codec` | bits at head_dim 64 | bits at head_dim 128 |
-  const std::regex row(R"(^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \|$)");
+  const std::regex row(R"(^\| `([\w-]+)` \| ([-/.\d ]+) \| ([-/.\d ]+) \|$)");
   std::map<std::string, std::pair<std::string, std::string>> rows;
   for (std::string line; std::getline(file, line);) {
     std::smatch match;
