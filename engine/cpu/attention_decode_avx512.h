@@ -222,7 +222,7 @@ void ScorePiece(const AttentionTask& task, const TilePiece& piece, DecodeScratch
   }
   dot.keys = piece.k_tile(task.kv_head);
   const TileFormat format = DescribeTile(codec, kv::Role::kKey, task.head_dim, task.k_range);
-  if (!format.fast) {
+  if (!format.codes) {
     DecodeToFloats({codec, kv::Role::kKey, task.k_range, task.head_dim, dot.keys}, scratch.decoded);
     return dot_decoded();
   }
@@ -385,7 +385,7 @@ void WeighPiece(const AttentionTask& task, const TilePiece& piece, Slots slots,
   }
   weigh.values = piece.v_tile(task.kv_head);
   const TileFormat format = DescribeTile(codec, kv::Role::kValue, task.head_dim, task.v_range);
-  if (!format.fast || !FitsUnits(format.bits, task.head_dim) ||
+  if (!format.codes || !FitsUnits(format.bits, task.head_dim) ||
       !FitsUnits(format.bits, format.group_channels)) {
     DecodeToFloats({codec, kv::Role::kValue, task.v_range, task.head_dim, weigh.values},
                    scratch.decoded);

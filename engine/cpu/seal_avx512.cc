@@ -232,9 +232,9 @@ void EncodeBits(const SealTask& task, const TileFormat& format) {
 
 bool SealTileAvx512(const SealTask& task) {
   const TileFormat format = DescribeTile(task.codec, task.role, task.head_dim, task.range);
-  if (task.source_codec != kv::CodecId::kBf16 || !format.fast || format.bits == 16 ||
-      format.extra != Extra::kNone)
+  if (task.source_codec != kv::CodecId::kBf16 || !format.codes || format.extra != Extra::kNone) {
     return false;
+  }
   std::memset(task.encoded, 0, kv::TileBytes(task.codec, task.role, task.head_dim));
   switch (format.bits) {
     case 8:

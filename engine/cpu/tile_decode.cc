@@ -19,10 +19,10 @@ TileFormat DescribeTile(kv::CodecId codec, kv::Role role, int head_dim, kv::Stat
     format.zero_offset = regions.zero_offset;
     format.factors = regions.factors;
     format.factor_offset = regions.factor_offset;
-    if constexpr (std::is_same_v<Codec, kv::Bf16Codec>) {
-      format.fast = true;
+    if constexpr (std::is_same_v<Codec, kv::Bf16Codec> || std::is_same_v<Codec, kv::Fp8Codec>) {
+      format.fast = head_dim % 16 == 0;
     } else if constexpr (requires { typename Codec::Packing; }) {
-      format.fast = head_dim % 16 == 0 && format.group_channels % 16 == 0;
+      format.fast = format.codes = head_dim % 16 == 0 && format.group_channels % 16 == 0;
       if constexpr (requires { Codec::StaticParams(range); }) {
         const kv::QuantParams params = Codec::StaticParams(range);
         format.static_scale = params.scale;

@@ -26,8 +26,9 @@ enum class Extra : uint8_t {
 
 // How a codec stores a tile, resolved for a head size: what vector code needs to know.
 struct TileFormat {
-  bool fast = false;  // false: only kv::DecodeTile knows the layout
-  int bits = 16;      // 16: bf16 elements, no scales
+  bool fast = false;   // false: only kv::DecodeTile knows the layout
+  bool codes = false;  // fast, and integer codes: products can run on them
+  int bits = 16;       // without codes: 16: bf16 elements, 8: fp8 ones
   kv::Granularity granularity = kv::Granularity::kNone;
   int group_channels = 0;  // kPerToken: channels that share a scale
   int groups = 0;          // stored scales

@@ -186,6 +186,36 @@ struct Lanes<3> {
   }
 };
 
+// fp8 e4m3 in the lowest byte of every lane; what is above does not matter.
+inline __m512 Fp8ToFloat(__m512i lanes) {
+  const __m512i magnitude = _mm512_and_si512(lanes, _mm512_set1_epi32(0x7f));
+  const __m512i sign = _mm512_slli_epi32(_mm512_and_si512(lanes, _mm512_set1_epi32(0x80)), 24);
+  const __m512i normal =
+      _mm512_slli_epi32(_mm512_add_epi32(magnitude, _mm512_set1_epi32((127 - 7) << 3)), 20);
+  const __m512 subnormal = _mm512_mul_ps(_mm512_cvtepi32_ps(magnitude), _mm512_set1_ps(0x1p-9f));
+  const __mmask16 small = _mm512_cmplt_epi32_mask(magnitude, _mm512_set1_epi32(8));
+  const __m512i bits = _mm512_mask_mov_epi32(normal, small, _mm512_castps_si512(subnormal));
+  return _mm512_castsi512_ps(_mm512_or_si512(bits, sign));
+}
+
+template <typename Store>
+void DecodeFp8Granules(const std::byte* encoded, int granules, const Store& store) {
+  for (int i = 0; i < granules; ++i) {
+    const __m512i lanes = _mm512_cvtepu16_epi32(
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(encoded + kGranule * i)));
+    store(i, Pairs{Fp8ToFloat(lanes), Fp8ToFloat(_mm512_srli_epi32(lanes, 8))});
+  }
+}
+
+template <typename Store>
+void DecodeBf16Granules(const std::byte* encoded, int granules, const Store& store) {
+  for (int i = 0; i < granules; ++i) {
+    Pairs values[1];
+    Lanes<16>::Load(encoded + 2 * kGranule * i, values);
+    store(i, values[0]);
+  }
+}
+
 // Where the parameters of a granule come from. Row: of pairs; column: of granules in the row.
 struct GranuleParams {
   Pairs scale;
@@ -299,16 +329,8 @@ void DispatchBits(const TileFormat& format, const std::byte* encoded, int head_d
       return DispatchGranularity<4, kRole>(format, encoded, head_dim, store);
     case 3:
       return DispatchGranularity<3, kRole>(format, encoded, head_dim, store);
-    case 2:
+    default:
       return DispatchGranularity<2, kRole>(format, encoded, head_dim, store);
-    default: {  // bf16
-      const int granules = kv::kBlockTokens * head_dim / kGranule;
-      for (int i = 0; i < granules; ++i) {
-        Pairs values[1];
-        Lanes<16>::Load(encoded + 64 * i, values);
-        store(i, values[0]);
-      }
-    }
   }
 }
 
@@ -336,6 +358,10 @@ void DecodeTileGranules(const DecodeTask& task, const Store& store) {
   const TileFormat format = DescribeTile(task.codec, task.role, task.head_dim, task.range);
   if (!format.fast) {
     DecodeAnyCodec(task, store);
+  } else if (!format.codes) {
+    const int granules = kv::kBlockTokens * task.head_dim / kGranule;
+    format.bits == 8 ? DecodeFp8Granules(task.encoded, granules, store)
+                     : DecodeBf16Granules(task.encoded, granules, store);
   } else if (task.role == kv::Role::kKey) {
     DispatchBits<kv::Role::kKey>(format, task.encoded, task.head_dim, store);
   } else {
