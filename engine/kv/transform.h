@@ -4,9 +4,10 @@
 //
 //   stored key     k' = M (RoPE_p(k) - RoPE_p(b) - mean)     b: key bias, p: the token's position
 //   query          q' = M^-T q, so that q' . k' = q . (...) exactly
-//   score          q' . k' + q . RoPE_p(b)      (q . mean is the same for all keys: softmax drops
-//   it) stored value   v' = N (v - mean) output         o  = N^-1 o' + mean          (probabilities
-//   sum to one)
+//   score          q' . k' + q . RoPE_p(b)
+//                  (q . mean is the same for all keys: softmax drops it)
+//   stored value   v' = N (v - mean)
+//   output         o  = N^-1 o' + mean          (probabilities sum to one)
 #pragma once
 
 #include <cstdint>
