@@ -20,7 +20,7 @@ double PaperRoundTrip(double x, double min, double scale, int bits) {
 TEST(QuantizerTest, IsThePapersQuantizerWithShiftedCodes) {
   std::mt19937 random(11);
   std::uniform_real_distribution<float> uniform(-4.0f, 9.0f);
-  for (int bits : {2, 4, 8}) {
+  for (int bits : {2, 3, 4, 6, 8}) {
     const int max_code = (1 << bits) - 1;
     int ties = 0;
     for (int trial = 0; trial < 2000; ++trial) {
