@@ -72,6 +72,20 @@ TEST(QuantizerTest, LargestRangeOfTheSmallestCodesFits) {
               params.scale * 0.504);
 }
 
+TEST(QuantizerTest, ClipKeepsTheMiddleOfTheRange) {
+  const Extremes half = ClipRange({-2.0f, 6.0f}, 0.5f);
+  EXPECT_EQ(half.min, 0.0f);
+  EXPECT_EQ(half.max, 4.0f);
+  // No clip is no arithmetic: 0.1 would not come back from middle and width.
+  const Extremes whole = ClipRange({0.1f, 1e9f}, 1.0f);
+  EXPECT_EQ(whole.min, 0.1f);
+  EXPECT_EQ(whole.max, 1e9f);
+  const QuantParams params = FitParams(half.min, half.max, 15);
+  EXPECT_NEAR(params.scale, 4.0f / 15, 1e-3f);
+  EXPECT_EQ(Quantize(6.0f, params, 15), 15);
+  EXPECT_EQ(Quantize(-2.0f, params, 15), 0);
+}
+
 TEST(QuantizerTest, InvertedRangeIsAPoint) {
   const QuantParams params = FitParams(2.0f, -2.0f, 15);
   EXPECT_GT(params.scale, 0.0f);
