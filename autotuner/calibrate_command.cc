@@ -51,10 +51,16 @@ absl::Status RunCalibrate(const std::string& /*command*/) {
   const int limit = absl::GetFlag(FLAGS_tokens);
   const int piece_tokens = absl::GetFlag(FLAGS_piece_tokens);
   if (out_path.empty()) return absl::InvalidArgumentError("--out is missing");
+  const auto folder = std::filesystem::path(out_path).parent_path();
+  if (std::error_code ignored; !folder.empty() && !std::filesystem::is_directory(folder, ignored)) {
+    return absl::InvalidArgumentError("--out: no folder " + folder.string());
+  }
   if (limit < kMinCalibrationTokens || piece_tokens < kMinCalibrationTokens) {
     return absl::InvalidArgumentError("--tokens and --piece_tokens must be at least " +
                                       std::to_string(kMinCalibrationTokens));
   }
+  const int capacity_mib = absl::GetFlag(FLAGS_kv_capacity_mib);
+  if (capacity_mib < 1) return absl::InvalidArgumentError("--kv_capacity_mib must be positive");
   CalibrateOptions calibrate;
   calibrate.sampled_tiles = absl::GetFlag(FLAGS_sampled_tiles);
   calibrate.threads = absl::GetFlag(FLAGS_threads);
@@ -64,6 +70,7 @@ absl::Status RunCalibrate(const std::string& /*command*/) {
   EngineOptions options;
   options.model_path = absl::GetFlag(FLAGS_model);
   options.threads = absl::GetFlag(FLAGS_threads);
+  options.kv_capacity_bytes = uint64_t(capacity_mib) << 20;
   KVP_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Create(options));
   const int64_t piece = std::min(piece_tokens, engine->model().config.context_tokens);
   KVP_ASSIGN_OR_RETURN(const TextPieces pieces, CutPieces(*engine, texts, limit, piece));

@@ -10,6 +10,7 @@ ABSL_DECLARE_FLAG(std::string, model);
 ABSL_DECLARE_FLAG(std::string, text);
 ABSL_DECLARE_FLAG(std::string, out);
 ABSL_DECLARE_FLAG(int, threads);
+ABSL_DECLARE_FLAG(int, kv_capacity_mib);
 
 namespace kvpareto::tune {
 

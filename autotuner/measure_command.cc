@@ -24,7 +24,6 @@ ABSL_FLAG(int64_t, speed_context, 0,
 ABSL_FLAG(int, speed_repeats, 3, "speed is the median of so many runs");
 ABSL_FLAG(bool, keep_dominated, false, "write every row, not only the frontier");
 ABSL_FLAG(int, reference_mib, 1024, "memory for the reference's distributions");
-ABSL_FLAG(int, kv_capacity_mib, 1024, "memory for KV caches");
 ABSL_FLAG(
     std::string, calibration, "",
     "static ranges from `kvpareto-tune calibrate`; empty: configs that need them are left out");
