@@ -4,19 +4,23 @@
 
 namespace kvpareto::cuda {
 
-Attention::Attention(Device* device) : device_(*device), exact_(device, kv::CodecId::kF32) {}
+Attention::Attention(Device* device)
+    : device_(*device), decode_(device), exact_(device, kv::CodecId::kF32) {}
 Attention::~Attention() = default;
 
-size_t Attention::scratch_bytes() const { return exact_.scratch_bytes(); }
+size_t Attention::scratch_bytes() const { return decode_.scratch_bytes() + exact_.scratch_bytes(); }
 
 void Attention::Run(const AttentionArgs& args) {
   KVP_CHECK(args.heads % args.kv_heads == 0 && args.head_dim <= 256 && args.head_dim % 2 == 0);
   if (!device_.ok()) return;
-  std::vector<const AttentionSequence*> slow;
+  std::vector<const AttentionSequence*> decode, other;
   for (const AttentionSequence& sequence : args.sequences) {
-    if (sequence.num_rows > 0) slow.push_back(&sequence);
+    if (sequence.num_rows == 0) continue;
+    const bool is_decode = sequence.first_row < args.split.decode_rows;
+    (is_decode && DecodePlanner::Takes(args, sequence) ? decode : other).push_back(&sequence);
   }
-  RunOpen(args, slow);
+  decode_.Run(args, decode);
+  RunOpen(args, other);
 }
 
 void Attention::RunOpen(const AttentionArgs& args,

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/cuda/attention_open.h"
+#include "engine/cuda/decode_planner.h"
 #include "engine/cuda/device.h"
 #include "engine/cuda/seal.h"
 #include "engine/ops/backend.h"
@@ -67,6 +68,7 @@ class Attention {
   void RunOpen(const AttentionArgs& args, std::span<const AttentionSequence* const> sequences);
 
   Device& device_;
+  DecodePlanner decode_;
   TileUnpacker exact_;  // to f32
 };
 

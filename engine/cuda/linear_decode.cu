@@ -294,6 +294,9 @@ void Launch(const LinearDecodeParams& p, cudaStream_t stream) {
   kernel<<<(p.w.panels() + kPanels - 1) / kPanels, kThreads, shared, stream>>>(p);
 }
 
+// Tiles of 8 tokens that a kernel reads for so many tokens: 1, 2, 4 or 8.
+int TilesFor(int tokens) { return tokens <= 8 ? 1 : tokens <= 16 ? 2 : tokens <= 32 ? 4 : 8; }
+
 template <CodeFormat kFormat, bool kWide, int kGroup>
 void LaunchFor(const LinearDecodeParams& p, cudaStream_t stream) {
   if (p.tokens == 1) return Launch<kFormat, kWide, kGroup, 0, 1>(p, stream);
@@ -359,12 +362,12 @@ void LaunchLinearDecode(const LinearDecodeParams& p, cudaStream_t stream) {
 }
 
 size_t PackedActivationBytes(int tokens, int blocks) {
-  return size_t(tokens + 7) / 8 * blocks * 32 * 32;
+  return size_t(TilesFor(tokens)) * blocks * 32 * 32;
 }
 
 void LaunchPackActivations(const float* x, int tokens, int cols, int blocks, uint32_t* packed,
                            cudaStream_t stream) {
-  const int items = (tokens + 7) / 8 * blocks * 32;
+  const int items = TilesFor(tokens) * blocks * 32;
   PackActivationsKernel<<<(items + 255) / 256, 256, 0, stream>>>(x, tokens, cols, blocks, items,
                                                                  packed);
 }

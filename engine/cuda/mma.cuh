@@ -30,25 +30,11 @@ __device__ __forceinline__ void MmaF16(float (&c)[4], const uint32_t (&a)[4], ui
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// The same with rows 8..15 zero and not wanted: half the accumulators.
-template <bool kF16>
-__device__ __forceinline__ void MmaTop(float& c0, float& c1, uint32_t a0, uint32_t a2, uint32_t b0,
-                                       uint32_t b1) {
-  float unused2, unused3;
-  if constexpr (kF16) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, {%7,%8}, "
-        "{%0,%1,%9,%9};"
-        : "+f"(c0), "+f"(c1), "=f"(unused2), "=f"(unused3)
-        : "r"(a0), "r"(0), "r"(a2), "r"(b0), "r"(b1), "f"(0.0f));
-  } else {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%5}, "
-        "{%7,%8}, "
-        "{%0,%1,%9,%9};"
-        : "+f"(c0), "+f"(c1), "=f"(unused2), "=f"(unused3)
-        : "r"(a0), "r"(0), "r"(a2), "r"(b0), "r"(b1), "f"(0.0f));
-  }
+// Transposes an 8 x 8 matrix of 16-bit elements; lane 4 g + q holds row g, columns 2q, 2q+1.
+__device__ __forceinline__ uint32_t Transpose(uint32_t x) {
+  uint32_t y;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(y) : "r"(x));
+  return y;
 }
 
 __device__ __forceinline__ uint32_t PackBf16(float low, float high) {

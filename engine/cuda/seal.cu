@@ -1,5 +1,8 @@
 // Sealing by the definitions of kv/: the parameters of all groups first, then the codes, a packing
 // unit per thread. Compiled without fused multiply-add, so that the bytes are those of the host.
+#include <type_traits>
+
+#include "engine/base/float16.h"
 #include "engine/cuda/codec_device.cuh"
 #include "engine/cuda/seal.h"
 
@@ -73,7 +76,7 @@ __device__ void FitGroups(int head_dim, kv::StaticRange range, const float* tile
 }
 
 template <typename Codec>
-__device__ void EncodeInt(const TileView& view, const float* tile, std::byte* encoded,
+__device__ void EncodeInt(const kv::TileElement& view, const float* tile, std::byte* encoded,
                           SharedParams& shared) {
   using Packing = typename Codec::Packing;
   using Policy = typename Codec::Policy;
@@ -115,7 +118,7 @@ __global__ void __launch_bounds__(kThreads) SealKernel(const __grid_constant__ T
   std::byte* to = item.to + size_t(head) * item.to_stride;
   const int elements = kv::kBlockTokens * d;
   std::byte* encoded = reinterpret_cast<std::byte*>(tile + elements);
-  const int bytes = static_cast<int>(Codec::TileBytes(d));
+  const int bytes = static_cast<int>(Codec::Regions(batch.role, d).bytes);
   for (int i = threadIdx.x; i < elements; i += kThreads) {
     const Place place = PlaceOfElement(batch.role, i, d);
     tile[place.token * d + place.channel] = LoadOpen(from, batch.open_codec, i);
@@ -124,8 +127,16 @@ __global__ void __launch_bounds__(kThreads) SealKernel(const __grid_constant__ T
     reinterpret_cast<uint32_t*>(encoded)[i] = 0;
   }
   __syncthreads();
-  const TileView view = {batch.role, d, RangeOf(batch, item, head), encoded};
-  EncodeInt<Codec>(view, tile, encoded, shared);
+  const kv::TileElement view = {
+      .role = batch.role, .head_dim = d, .range = RangeOf(batch, item, head)};
+  if constexpr (std::is_same_v<Codec, kv::Fp8Codec>) {
+    for (int i = threadIdx.x; i < elements; i += kThreads) {
+      const Place place = PlaceOfElement(batch.role, i, d);
+      encoded[i] = std::byte{Codec::FromFloat(tile[place.token * d + place.channel])};
+    }
+  } else {
+    EncodeInt<Codec>(view, tile, encoded, shared);
+  }
   __syncthreads();
   for (int i = threadIdx.x; i < bytes / 16; i += kThreads) {
     reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(encoded)[i];
@@ -152,12 +163,16 @@ template <typename Codec>
 __global__ void UnsealKernel(const __grid_constant__ TileBatch batch) {
   const TileItem item = batch.items[blockIdx.x];
   const int head = blockIdx.y;
-  const TileView view = {batch.role, batch.head_dim, RangeOf(batch, item, head),
-                         item.from + size_t(head) * item.from_stride};
+  kv::TileElement element = {.role = batch.role,
+                             .head_dim = batch.head_dim,
+                             .range = RangeOf(batch, item, head),
+                             .encoded = item.from + size_t(head) * item.from_stride};
   std::byte* to = item.to + size_t(head) * item.to_stride;
   for (int i = threadIdx.x; i < kv::kBlockTokens * batch.head_dim; i += blockDim.x) {
-    const float value =
-        ElementDecoder<Codec>::At(view, PlaceOfElement(batch.role, i, batch.head_dim));
+    const Place place = PlaceOfElement(batch.role, i, batch.head_dim);
+    element.token = place.token;
+    element.channel = place.channel;
+    const float value = Codec::At(element);
     if (batch.open_codec == kv::CodecId::kF32) {
       reinterpret_cast<float*>(to)[i] = value;
     } else {
@@ -166,17 +181,17 @@ __global__ void UnsealKernel(const __grid_constant__ TileBatch batch) {
   }
 }
 
-// How a codec is sealed.
+// Codecs that SealKernel knows.
 template <typename Codec>
-inline constexpr bool kIsInt = false;
+inline constexpr bool kHasKernel = std::is_same_v<Codec, kv::Fp8Codec>;
 template <int kBits, typename Policy>
-inline constexpr bool kIsInt<kv::IntCodec<kBits, Policy>> = true;
+inline constexpr bool kHasKernel<kv::IntCodec<kBits, Policy>> = true;
 
 template <typename Codec>
 void Seal(const TileBatch& batch, dim3 grid, cudaStream_t stream) {
-  if constexpr (kIsInt<Codec>) {
+  if constexpr (kHasKernel<Codec>) {
     const size_t shared =
-        size_t{4} * kv::kBlockTokens * batch.head_dim + Codec::TileBytes(batch.head_dim);
+        size_t{4} * kv::kBlockTokens * batch.head_dim + Codec::Regions(batch.role, batch.head_dim).bytes;
     cudaFuncSetAttribute(SealKernel<Codec>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(shared));
     SealKernel<Codec><<<grid, kThreads, shared, stream>>>(batch);
@@ -187,7 +202,7 @@ void Seal(const TileBatch& batch, dim3 grid, cudaStream_t stream) {
 
 bool CanSeal(kv::CodecId codec) {
   bool can = codec == kv::CodecId::kBf16 || codec == kv::CodecId::kF32;
-  kv::VisitCodec(codec, [&](auto tag) { can = can || kIsInt<typename decltype(tag)::type>; });
+  kv::VisitCodec(codec, [&](auto tag) { can = can || kHasKernel<typename decltype(tag)::type>; });
   return can;
 }
 

@@ -273,6 +273,7 @@ constexpr Case kCases[] = {
     {.k_codec = "int8-block", .v_codec = "int4-block"},
     {.k_codec = "int8-tensor", .v_codec = "int4-tensor"},
     {.k_codec = "int4-dual", .v_codec = "int4-dual"},
+    {.k_codec = "fp8-e4m3", .v_codec = "fp8-e4m3"},
     {.k_codec = "int4-token-g64-smooth", .v_codec = "int4-token-g64"},
     {.k_codec = "int6-channel",
      .v_codec = "int3-token",

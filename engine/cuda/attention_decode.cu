@@ -1,0 +1,143 @@
+#include <type_traits>
+
+#include "engine/cuda/attention_decode.h"
+#include "engine/cuda/decode_sealed.cuh"
+
+namespace kvpareto::cuda {
+namespace {
+
+constexpr float kLog2E = 1.44269504088896340736f;
+
+template <int D>
+__device__ void LoadQueries(const DecodeAttentionParams& p, const DecodeSequence& sequence,
+                            QueryTile<D>& queries) {
+  const int group = p.heads / p.kv_heads, row_blocks = (group + kDecodeRows - 1) / kDecodeRows;
+  const int kv_head = blockIdx.y / row_blocks, first_head = blockIdx.y % row_blocks * kDecodeRows;
+  const float* from = p.q + size_t(sequence.row) * p.q_stride + (kv_head * group + first_head) * D;
+  for (int i = threadIdx.x; i < kDecodeRows * D; i += kDecodeThreads) {
+    const int r = i / D, c = i % D;
+    queries.values[QueryTile<D>::IndexOf(r, c)] =
+        first_head + r < group ? from[i] * (p.scale * kLog2E) : 0.0f;
+  }
+  __syncthreads();
+}
+
+template <typename Reader, int D>
+__device__ void StoreState(const DecodeState<D>& state, MergeBuffer<D>& buffer) {
+  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+#pragma unroll
+  for (int e = 0; e < 2; ++e) {
+    const float l = DecodeState<D>::QuerySum(state.l[e]);
+    if (g == 0) {
+      buffer.m[warp][2 * q + e] = state.m[e];
+      buffer.l[warp][2 * q + e] = l;
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < D / 16; ++n) {
+#pragma unroll
+    for (int c = 0; c < 4; ++c) {
+      buffer.o[warp][2 * q + c % 2][Reader::ChannelOf(2 * n + c / 2, g)] = state.o[n][c];
+    }
+  }
+}
+
+template <int D, int kTokens>
+__device__ void RunOpenItem(const DecodeAttentionParams& p, const DecodeItem& item,
+                            const QueryTile<D>& queries, int kv_head, MergeBuffer<D>& buffer) {
+  DecodeState<D> state;
+  OpenReader<D, kTokens> reader(queries, threadIdx.x % 32);
+  reader.Run(p.windows + item.first, item.count, p.sequences[item.sequence], kv_head,
+             threadIdx.x / 32, state);
+  StoreState<OpenReader<D, kTokens>>(state, buffer);
+}
+
+// Grid: items x (KV heads, blocks of 8 of their query heads). Reader: of sealed tiles; void where
+// there are none, and open windows are read in larger pieces.
+template <int D, typename Reader>
+__global__ void __launch_bounds__(kDecodeThreads, 2)
+    DecodeKernel(const __grid_constant__ DecodeAttentionParams p) {
+  __shared__ QueryTile<D> queries;
+  __shared__ MergeBuffer<D> buffer;
+  const DecodeItem item = p.items[blockIdx.x];
+  const DecodeSequence& sequence = p.sequences[item.sequence];
+  const int row_blocks = gridDim.y / p.kv_heads, kv_head = blockIdx.y / row_blocks;
+  LoadQueries<D>(p, sequence, queries);
+  if constexpr (std::is_void_v<Reader>) {
+    RunOpenItem<D, 32>(p, item, queries, kv_head, buffer);
+  } else if (item.open) {
+    RunOpenItem<D, 16>(p, item, queries, kv_head, buffer);
+  } else {
+    DecodeState<D> state;
+    Reader reader(queries, threadIdx.x % 32);
+    reader.Run(p.tiles, item.first, item.count, sequence, kv_head, threadIdx.x / 32, state);
+    StoreState<Reader>(state, buffer);
+  }
+  MergeAndStore<D>(p, item, buffer);
+}
+
+template <int D, typename Reader>
+void Launch(const DecodeAttentionParams& p, cudaStream_t stream) {
+  const dim3 grid(p.num_items, p.kv_heads * DecodeRowBlocks(p.heads, p.kv_heads));
+  DecodeKernel<D, Reader><<<grid, kDecodeThreads, 0, stream>>>(p);
+}
+
+// Calls f with the tag of a supported pair's reader; false when there is none.
+template <typename T>
+struct Tag {
+  using type = T;
+};
+template <int D, int kKeyBits, int kValueBits, typename F>
+bool VisitPair(kv::CodecId k, kv::CodecId v, F& f) {
+  bool key_token = false, key_channel = false, value = false;
+  kv::VisitCodec(k, [&](auto tag) {
+    using Codec = typename decltype(tag)::type;
+    key_token = std::is_same_v<Codec, kv::IntCodec<kKeyBits, kv::PerToken<0>>>;
+    key_channel = std::is_same_v<Codec, kv::IntCodec<kKeyBits, kv::PerChannel>>;
+  });
+  kv::VisitCodec(v, [&](auto tag) {
+    value = std::is_same_v<typename decltype(tag)::type, kv::IntCodec<kValueBits, kv::PerToken<0>>>;
+  });
+  if (!value) return false;
+  if (key_token) f(Tag<SealedReader<D, kKeyBits, false, kValueBits>>{});
+  if (key_channel) f(Tag<SealedReader<D, kKeyBits, true, kValueBits>>{});
+  return key_token || key_channel;
+}
+
+template <int D, typename F>
+bool VisitReader(kv::CodecId k, kv::CodecId v, F f) {
+  if (k == kv::CodecId::kBf16 && v == kv::CodecId::kBf16) {
+    f(Tag<void>{});
+    return true;
+  }
+  return VisitPair<D, 8, 8>(k, v, f) || VisitPair<D, 8, 4>(k, v, f) ||
+         VisitPair<D, 4, 4>(k, v, f) || VisitPair<D, 4, 2>(k, v, f) || VisitPair<D, 2, 2>(k, v, f);
+}
+
+}  // namespace
+
+int DecodeRowBlocks(int heads, int kv_heads) {
+  return (heads / kv_heads + kDecodeRows - 1) / kDecodeRows;
+}
+
+size_t DecodePartialFloats(int items, int heads, int kv_heads, int head_dim) {
+  return size_t(items) * kv_heads * DecodeRowBlocks(heads, kv_heads) * kDecodeRows * (head_dim + 2);
+}
+
+bool HasDecodeKernel(kv::CodecId k, kv::CodecId v, int head_dim) {
+  const auto nothing = [](auto) {};
+  return head_dim == 64    ? VisitReader<64>(k, v, nothing)
+         : head_dim == 128 ? VisitReader<128>(k, v, nothing)
+                           : false;
+}
+
+void LaunchDecodeAttention(kv::CodecId k, kv::CodecId v, int head_dim,
+                           const DecodeAttentionParams& p, cudaStream_t stream) {
+  if (head_dim == 64) {
+    VisitReader<64>(k, v, [&](auto tag) { Launch<64, typename decltype(tag)::type>(p, stream); });
+  } else {
+    VisitReader<128>(k, v, [&](auto tag) { Launch<128, typename decltype(tag)::type>(p, stream); });
+  }
+}
+
+}  // namespace kvpareto::cuda

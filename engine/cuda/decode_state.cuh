@@ -1,0 +1,188 @@
+// The running softmax of one warp over its share of keys, and how warps and blocks merge theirs.
+#pragma once
+
+#include "engine/cuda/attention_decode.h"
+#include "engine/cuda/mma.cuh"
+
+namespace kvpareto::cuda {
+
+inline constexpr int kDecodeWarps = 4;
+inline constexpr int kDecodeThreads = kDecodeWarps * 32;
+
+// Queries in shared memory: [8 rows][4 parts of channels], padded so that the lanes of a warp,
+// which read the same place of different rows and parts, meet no bank twice.
+template <int D>
+struct alignas(16) QueryTile {
+  static constexpr int kPart = D / 4;
+  static constexpr int kPitch = 4 * (kPart + 2);
+  float values[kDecodeRows * kPitch];
+
+  static __device__ __forceinline__ int IndexOf(int row, int channel) {
+    return row * kPitch + channel / kPart * (kPart + 2) + channel % kPart;
+  }
+  // Channels 2 i, 2 i + 1 of part q.
+  __device__ __forceinline__ float2 Pair(int row, int q, int i) const {
+    return *reinterpret_cast<const float2*>(values + row * kPitch + q * (kPart + 2) + 2 * i);
+  }
+};
+
+// Scores, in units of log2(e), and outputs are computed transposed: keys and channels are the rows
+// of the products, the up to 8 query heads their columns. Lane 4 g + q holds queries 2 q and 2 q
+// + 1.
+template <int D>
+struct DecodeState {
+  float m[2] = {-INFINITY, -INFINITY};
+  float l[2] = {};          // of the lane's own keys
+  float o[D / 16][4] = {};  // [pair of channel tiles][first tile, two queries; second tile, ...]
+
+  // Over the eight lanes that hold the same queries.
+  static __device__ __forceinline__ float QueryMax(float x) {
+    x = fmaxf(x, __shfl_xor_sync(~0u, x, 4));
+    x = fmaxf(x, __shfl_xor_sync(~0u, x, 8));
+    return fmaxf(x, __shfl_xor_sync(~0u, x, 16));
+  }
+  static __device__ __forceinline__ float QuerySum(float x) {
+    x += __shfl_xor_sync(~0u, x, 4);
+    x += __shfl_xor_sync(~0u, x, 8);
+    return x + __shfl_xor_sync(~0u, x, 16);
+  }
+
+  // Raises the maxima to those of the scores and returns what earlier sums are scaled by.
+  template <int kTiles>
+  __device__ __forceinline__ float2 Raise(const float (&score)[kTiles][2]) {
+    float keep[2];
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      float largest = score[0][e];
+#pragma unroll
+      for (int i = 1; i < kTiles; ++i) largest = fmaxf(largest, score[i][e]);
+      const float raised = fmaxf(m[e], QueryMax(largest));
+      keep[e] = raised == -INFINITY ? 1.0f : exp2f(m[e] - raised);
+      m[e] = raised;
+      l[e] *= keep[e];
+    }
+#pragma unroll
+    for (auto& tile : o) {
+#pragma unroll
+      for (int c = 0; c < 4; ++c) tile[c] *= keep[c % 2];
+    }
+    return make_float2(keep[0], keep[1]);
+  }
+  __device__ __forceinline__ float Weight(float score, int e) const {
+    return m[e] == -INFINITY ? 0.0f : exp2f(score - m[e]);
+  }
+};
+
+// Sums over the four lanes of query g, given to the lanes that hold queries 2q, 2q+1.
+__device__ __forceinline__ float2 SumsOfQueries(float x, int q) {
+  x += __shfl_xor_sync(~0u, x, 1);
+  x += __shfl_xor_sync(~0u, x, 2);
+  return make_float2(__shfl_sync(~0u, x, 8 * q), __shfl_sync(~0u, x, 8 * q + 4));
+}
+
+// Probabilities as the B operand of the product with values. `even` and `odd` are 16-bit pairs, for
+// the lane's two queries, of its tokens t and t + 1; lanes 2 r and 2 r + 1 (by g) swap halves, so
+// that their rows are neighbouring tokens, as pairs of values are stored. Afterwards lane (g, q)
+// holds query g; first: tokens t, t + 1 of lanes g = 2q, second: those of g = 2q + 1.
+struct Weights {
+  uint32_t first;
+  uint32_t second;
+};
+__device__ __forceinline__ Weights SwapAndTranspose(uint32_t even, uint32_t odd, int g) {
+  const bool upper = g % 2 == 1;
+  const uint32_t received = __shfl_xor_sync(~0u, upper ? even : odd, 4);
+  return {Transpose(upper ? received : even), Transpose(upper ? odd : received)};
+}
+
+template <int D>
+struct MergeBuffer {
+  float m[kDecodeWarps][kDecodeRows];
+  float l[kDecodeWarps][kDecodeRows];
+  float o[kDecodeWarps][kDecodeRows][D];
+  float weight[kMaxParts];
+  int last;
+};
+
+// Adds up the warps' states; then either writes the outputs, or stores the block's state, and the
+// block that finishes last merges those of all parts, in order.
+template <int D>
+__device__ void MergeAndStore(const DecodeAttentionParams& p, const DecodeItem& item,
+                              MergeBuffer<D>& buffer) {
+  const DecodeSequence& sequence = p.sequences[item.sequence];
+  const int group = p.heads / p.kv_heads, row_blocks = (group + kDecodeRows - 1) / kDecodeRows;
+  const int kv_head = blockIdx.y / row_blocks, first_head = blockIdx.y % row_blocks * kDecodeRows;
+  const int rows = min(kDecodeRows, group - first_head);
+  float* const out =
+      p.out + size_t(sequence.row) * p.out_stride + (kv_head * group + first_head) * D;
+  // A part's state: rows of [D] sums, then m, then l.
+  constexpr int kPartFloats = kDecodeRows * (D + 2);
+  const auto part = [&](int index) {
+    return p.partial + (size_t(index) * gridDim.y + blockIdx.y) * kPartFloats;
+  };
+  float* const own = part(blockIdx.x);
+  __syncthreads();
+  for (int i = threadIdx.x; i < rows * D; i += kDecodeThreads) {
+    const int r = i / D, c = i % D;
+    float m = -INFINITY, l = 0.0f, o = 0.0f;
+#pragma unroll
+    for (int w = 0; w < kDecodeWarps; ++w) m = fmaxf(m, buffer.m[w][r]);
+#pragma unroll
+    for (int w = 0; w < kDecodeWarps; ++w) {
+      const float weight = buffer.m[w][r] == -INFINITY ? 0.0f : exp2f(buffer.m[w][r] - m);
+      l += weight * buffer.l[w][r];
+      o += weight * buffer.o[w][r][c];
+    }
+    if (sequence.num_items == 1) {
+      out[i] = l > 0.0f ? o / l : 0.0f;
+    } else {
+      own[i] = o;
+      if (c == 0) {
+        own[kDecodeRows * D + r] = m;
+        own[kDecodeRows * (D + 1) + r] = l;
+      }
+    }
+  }
+  if (sequence.num_items == 1) return;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    int32_t* counter = p.counters + item.sequence * gridDim.y + blockIdx.y;
+    buffer.last = atomicAdd(counter, 1) == sequence.num_items - 1;
+    if (buffer.last) *counter = 0;
+  }
+  __syncthreads();
+  if (!buffer.last) return;
+  __threadfence();
+  for (int r = 0; r < rows; ++r) {
+    __shared__ float total;
+    if (threadIdx.x < 32) {
+      float m = -INFINITY;
+      for (int i = threadIdx.x; i < sequence.num_items; i += 32) {
+        m = fmaxf(m, __ldcg(part(sequence.first_item + i) + kDecodeRows * D + r));
+      }
+      for (int offset = 16; offset > 0; offset /= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, offset));
+      float sum = 0.0f;
+      for (int i = threadIdx.x; i < sequence.num_items; i += 32) {
+        const float* from = part(sequence.first_item + i);
+        const float part_m = __ldcg(from + kDecodeRows * D + r);
+        const float weight = part_m == -INFINITY ? 0.0f : exp2f(part_m - m);
+        buffer.weight[i] = weight;
+        sum += weight * __ldcg(from + kDecodeRows * (D + 1) + r);
+      }
+      for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+      if (threadIdx.x == 0) total = sum > 0.0f ? 1.0f / sum : 0.0f;
+    }
+    __syncthreads();
+    for (int c = threadIdx.x; c < D; c += kDecodeThreads) {
+      float o = 0.0f;
+#pragma unroll 8
+      for (int i = 0; i < sequence.num_items; ++i) {
+        o += buffer.weight[i] * __ldcg(part(sequence.first_item + i) + r * D + c);
+      }
+      out[r * D + c] = o * total;
+    }
+    __syncthreads();
+  }
+}
+
+}  // namespace kvpareto::cuda

@@ -1,0 +1,435 @@
+// The CUDA backend at the shape of Llama-3.1-8B with random weights of 4 bits in groups of 128,
+// made on the spot: decode and prefill of the whole model at several depths and KV configs, and the
+// attention kernel alone. Prints one table.
+//
+// usage: cuda_bench [ROW...]    runs the rows whose name contains one of the words; all by default
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <functional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+#include "engine/base/float16.h"
+#include "engine/cuda/cuda_backend.h"
+#include "engine/cuda/device_weight.h"
+#include "engine/kv/arena.h"
+#include "engine/model/transformer.h"
+#include "engine/scheduler/sequence_cache.h"
+
+namespace kvpareto {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+void Check(cudaError_t error) { KVP_CHECK(error == cudaSuccess) << cudaGetErrorString(error); }
+
+double Seconds(Clock::time_point from) {
+  return std::chrono::duration<double>(Clock::now() - from).count();
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+ModelConfig Llama8B() {
+  ModelConfig config;
+  config.name = "Llama-3.1-8B shape";
+  config.layers = 32;
+  config.hidden = 4096;
+  config.ffn = 14336;
+  config.heads = 32;
+  config.kv_heads = 8;
+  config.head_dim = 128;
+  config.vocab = 128256;
+  config.context_tokens = 131072 + 4096;
+  config.inverse_frequency = RopeInverseFrequency(500000.0, 128);
+  return config;
+}
+
+// Random bytes once, copied wherever device memory is to be filled.
+class RandomBytes {
+ public:
+  static constexpr size_t kBytes = size_t{32} << 20;
+  RandomBytes() {
+    std::vector<uint32_t> words(kBytes / 4);
+    std::mt19937 rng(1);
+    for (uint32_t& word : words) word = rng();
+    Check(cudaMalloc(&data_, kBytes));
+    Check(cudaMemcpy(data_, words.data(), kBytes, cudaMemcpyHostToDevice));
+  }
+  ~RandomBytes() { cudaFree(data_); }
+  void Fill(void* to, size_t bytes) const {
+    for (size_t done = 0; done < bytes; done += kBytes) {
+      Check(cudaMemcpy(static_cast<std::byte*>(to) + done, data_, std::min(kBytes, bytes - done),
+                       cudaMemcpyDeviceToDevice));
+    }
+  }
+
+ private:
+  void* data_ = nullptr;
+};
+
+// Random 4-bit codes in groups of 128, symmetric, of standard deviation 1 / sqrt(cols).
+std::unique_ptr<Weight> RandomInt4(int rows, int cols, const RandomBytes& random) {
+  cuda::PackedMatrix matrix;
+  matrix.format = cuda::CodeFormat::kInt4;
+  matrix.rows = rows;
+  matrix.cols = cols;
+  matrix.blocks = cols / cuda::kBlockCols;
+  matrix.group = 128;
+  auto memory = *cuda::DeviceMemory::Create(matrix.code_bytes() + matrix.param_bytes());
+  matrix.codes = reinterpret_cast<const uint8_t*>(memory->data());
+  matrix.params = matrix.codes + matrix.code_bytes();
+  random.Fill(memory->data(), matrix.code_bytes());
+  const float scale = 1.0f / (4.61f * std::sqrt(static_cast<float>(cols)));
+  const uint32_t pair = FloatToF16(scale) | uint32_t{FloatToF16(-7.5f * scale)} << 16;
+  const std::vector<uint32_t> params(matrix.param_bytes() / 4, pair);
+  Check(cudaMemcpy(memory->data() + matrix.code_bytes(), params.data(), matrix.param_bytes(),
+                   cudaMemcpyHostToDevice));
+  return cuda::DeviceWeight::FromPacked(matrix, std::move(memory));
+}
+
+std::unique_ptr<Weight> Ones(Backend& backend, int cols) {
+  const std::vector<float> values(cols, 1.0f);
+  const TensorView view{.name = "norm",
+                        .type = TensorType::kF32,
+                        .shape = {cols},
+                        .data = std::as_bytes(std::span(values)),
+                        .interleaved_head_dim = 0};
+  return *backend.LoadWeight({&view, 1});
+}
+
+ModelWeights RandomWeights(const ModelConfig& c, Backend& backend, const RandomBytes& random) {
+  ModelWeights weights;
+  weights.embedding = RandomInt4(c.vocab, c.hidden, random);
+  weights.output = RandomInt4(c.vocab, c.hidden, random);
+  weights.output_norm = Ones(backend, c.hidden);
+  for (int i = 0; i < c.layers; ++i) {
+    LayerWeights& layer = weights.layers.emplace_back();
+    layer.attn_norm = Ones(backend, c.hidden);
+    layer.ffn_norm = Ones(backend, c.hidden);
+    layer.qkv = RandomInt4((c.heads + 2 * c.kv_heads) * c.head_dim, c.hidden, random);
+    layer.attn_output = RandomInt4(c.hidden, c.heads * c.head_dim, random);
+    layer.gate_up = RandomInt4(2 * c.ffn, c.hidden, random);
+    layer.ffn_down = RandomInt4(c.hidden, c.ffn, random);
+  }
+  return weights;
+}
+
+size_t WeightBytesPerStep(const ModelWeights& weights) {
+  size_t bytes = weights.head().resident_bytes();
+  for (const LayerWeights& layer : weights.layers) {
+    bytes += layer.qkv->resident_bytes() + layer.attn_output->resident_bytes() +
+             layer.gate_up->resident_bytes() + layer.ffn_down->resident_bytes();
+  }
+  return bytes;
+}
+
+// One encoded block of random keys and values, all layers.
+std::vector<std::byte> RandomBlock(const kv::BlockLayout& layout, const ModelConfig& c) {
+  std::vector<std::byte> block(layout.bytes());
+  std::mt19937 rng(2);
+  std::normal_distribution<float> normal;
+  const int tokens = layout.layer(0).tile_tokens;
+  std::vector<float> tile(size_t(tokens) * c.head_dim);
+  for (int l = 0; l < layout.num_layers(); ++l) {
+    const kv::LayerLayout& layer = layout.layer(l);
+    for (int h = 0; h < 2 * c.kv_heads; ++h) {
+      const bool key = h < c.kv_heads;
+      const kv::CodecId codec = key ? layer.k_codec : layer.v_codec;
+      std::byte* to = block.data() + (key ? layer.k_offset + h * layer.k_tile_bytes
+                                          : layer.v_offset + (h - c.kv_heads) * layer.v_tile_bytes);
+      // The same tiles for all layers: encoding them is slow, and their values cost nothing.
+      if (l > 0) {
+        const kv::LayerLayout& first = layout.layer(0);
+        const size_t bytes = key ? layer.k_tile_bytes : layer.v_tile_bytes;
+        std::copy_n(block.data() + (key ? first.k_offset + h * bytes
+                                        : first.v_offset + (h - c.kv_heads) * bytes),
+                    bytes, to);
+        continue;
+      }
+      for (float& x : tile) x = normal(rng);
+      if (tokens == kv::kBlockTokens) {
+        kv::EncodeTile(codec, key ? kv::Role::kKey : kv::Role::kValue, c.head_dim, {}, tile.data(),
+                       to);
+      } else {
+        for (size_t i = 0; i < tile.size(); ++i) {
+          const uint16_t half = FloatToBf16(tile[i]);
+          std::memcpy(to + 2 * i, &half, 2);
+        }
+      }
+    }
+  }
+  return block;
+}
+
+// The model, an arena over what is left of the card, and sequences of one KV config in it.
+class Bench {
+ public:
+  Bench() : config_(Llama8B()), backend_(*CreateCudaBackend()) {
+    RandomBytes random;
+    ModelWeights weights = RandomWeights(config_, *backend_, random);
+    weight_bytes_ = WeightBytesPerStep(weights);
+    transformer_ =
+        *Transformer::Create(config_, std::move(weights),
+                             {.max_decode_rows = 64, .max_prefill_rows = kChunk}, backend_.get());
+    size_t free_bytes = 0, total_bytes = 0;
+    Check(cudaMemGetInfo(&free_bytes, &total_bytes));
+    arena_bytes_ = (free_bytes - (size_t{4} << 30)) / kv::kRegionAlignment * kv::kRegionAlignment;
+    arena_memory_ = *backend_->Allocate(arena_bytes_);
+    std::printf("weights read per step %.2f GB, workspace %.2f GB, arena %.1f GB\n",
+                weight_bytes_ * 1e-9, transformer_->workspace_bytes() * 1e-9, arena_bytes_ * 1e-9);
+  }
+
+  static constexpr int kChunk = 4096;
+
+  // Seconds per step of `count` sequences at `depth`.
+  double DecodeStep(const std::string& kv, int count, int depth) {
+    Fill(kv, count, depth);
+    std::vector<double> times;
+    for (int i = 0; i < 24; ++i) {
+      StepBatch batch{.decode_rows = count};
+      for (auto& cache : caches_) cache->Allocate(1);
+      for (int s = 0; s < count; ++s) {
+        batch.tokens.push_back(17 * s + i);
+        batch.positions.push_back(static_cast<int>(caches_[s]->num_tokens()));
+        batch.sequences.push_back(caches_[s]->Describe(s, [] { return BlockSpan{}; }));
+        batch.logit_rows.push_back(s);
+      }
+      const auto start = Clock::now();
+      Run(batch);
+      if (i >= 4) times.push_back(Seconds(start));
+      for (auto& cache : caches_) cache->EndStep();
+    }
+    return Median(times);
+  }
+
+  // Seconds for `tokens` tokens behind `depth`.
+  double Prefill(const std::string& kv, int tokens, int depth) {
+    std::vector<double> times;
+    for (int i = 0; i < 3; ++i) {
+      Fill(kv, 1, depth);
+      const auto start = Clock::now();
+      for (int done = 0; done < tokens; done += kChunk) Chunk(std::min(kChunk, tokens - done));
+      if (i > 0) times.push_back(Seconds(start));
+    }
+    return *std::min_element(times.begin(), times.end());
+  }
+
+  // Seconds of the attention of one layer for `count` decode rows at `depth`.
+  double AttentionOnly(const std::string& kv, int count, int depth) {
+    Fill(kv, count, depth);
+    const int cols = (config_.heads + 2 * config_.kv_heads) * config_.head_dim;
+    auto q = *backend_->Allocate(size_t(count) * cols * sizeof(float));
+    auto out = *backend_->Allocate(size_t(count) * cols * sizeof(float));
+    std::vector<float> values(size_t(count) * cols);
+    std::mt19937 rng(3);
+    std::normal_distribution<float> normal;
+    for (float& x : values) x = normal(rng);
+    backend_->CopyFromHost(q->data(), values.data(), values.size() * sizeof(float));
+    std::vector<std::vector<KvSpan>> spans(count);
+    std::vector<double> times;
+    for (int repeat = 0; repeat < 12; ++repeat) {
+      const auto start = Clock::now();
+      for (int layer = 0; layer < config_.layers; ++layer) {
+        std::vector<AttentionSequence> sequences;
+        for (int s = 0; s < count; ++s) {
+          spans[s].clear();
+          for (const BlockSpan& span : caches_[s]->Spans()) {
+            spans[s].push_back({.data = span.data,
+                                .layout = &span.ForLayer(layer),
+                                .first_slot = span.first_slot,
+                                .num_tokens = span.num_tokens,
+                                .first_position = span.first_position});
+          }
+          sequences.push_back(
+              {.first_row = s, .num_rows = 1, .first_position = depth - 1, .spans = spans[s]});
+        }
+        backend_->Attention({.q = {q->data(), count, cols},
+                             .out = {out->data(), count, config_.heads * config_.head_dim},
+                             .heads = config_.heads,
+                             .kv_heads = config_.kv_heads,
+                             .head_dim = config_.head_dim,
+                             .scale = 0.0883883f,
+                             .split = {.decode_rows = count},
+                             .sequences = sequences});
+      }
+      KVP_CHECK(backend_->Synchronize().ok()) << backend_->Synchronize();
+      if (repeat >= 2) times.push_back(Seconds(start) / config_.layers);
+    }
+    return Median(times);
+  }
+
+  // Bytes of cache that `count` sequences at `depth` read per step.
+  double CacheBytes() const {
+    double bytes = 0;
+    for (const auto& cache : caches_) bytes += static_cast<double>(cache->live_bytes());
+    return bytes;
+  }
+  double weight_bytes() const { return static_cast<double>(weight_bytes_); }
+  int layers() const { return config_.layers; }
+
+ private:
+  void Run(const StepBatch& batch) {
+    const absl::Status status = transformer_->Forward(batch, [](int, int, std::span<float>) {});
+    KVP_CHECK(status.ok()) << status;
+  }
+
+  void Chunk(int tokens) {
+    SequenceCache& cache = *caches_[0];
+    StepBatch batch;
+    int tile = 0;
+    const int first = static_cast<int>(cache.num_tokens());
+    cache.Allocate(tokens);
+    batch.sequences.push_back(cache.Describe(0, [&] { return transformer_->ChunkTile(tile++); }));
+    for (int i = 0; i < tokens; ++i) {
+      batch.tokens.push_back((first + i) % config_.vocab);
+      batch.positions.push_back(first + i);
+    }
+    batch.logit_rows.push_back(tokens - 1);
+    Run(batch);
+    cache.EndStep();
+  }
+
+  void Fill(const std::string& kv, int count, int depth) {
+    caches_.clear();
+    arena_ = std::make_unique<kv::Arena>(arena_memory_->data(), arena_bytes_,
+                                         [this](std::byte* to, const std::byte* from,
+                                                size_t bytes) { backend_->Move(to, from, bytes); });
+    KVP_CHECK(arena_->Reserve(arena_bytes_));
+    const auto format = std::make_shared<const CacheFormat>(*KvConfig::Parse(kv), config_);
+    for (int i = 0; i < count; ++i) {
+      caches_.push_back(std::make_unique<SequenceCache>(format, arena_.get()));
+      if (depth == 0) continue;
+      caches_.back()->Allocate(depth);
+      caches_.back()->EndStep();
+    }
+    if (depth == 0) return;
+    std::map<const kv::BlockLayout*, std::unique_ptr<DeviceBuffer>> blocks;
+    for (const auto& cache : caches_) {
+      for (const BlockSpan& span : cache->Spans()) {
+        auto& block = blocks[span.layout];
+        if (!block) {
+          const std::vector<std::byte> host = RandomBlock(*span.layout, config_);
+          block = *backend_->Allocate(host.size());
+          backend_->CopyFromHost(block->data(), host.data(), host.size());
+        }
+        Check(cudaMemcpyAsync(span.data, block->data(), block->bytes(), cudaMemcpyDeviceToDevice));
+      }
+    }
+    Check(cudaDeviceSynchronize());
+  }
+
+  const ModelConfig config_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Transformer> transformer_;
+  size_t weight_bytes_ = 0;
+  size_t arena_bytes_ = 0;
+  std::unique_ptr<DeviceBuffer> arena_memory_;
+  std::unique_ptr<kv::Arena> arena_;
+  std::vector<std::unique_ptr<SequenceCache>> caches_;
+};
+
+struct KvName {
+  const char* label;
+  const char* config;
+};
+constexpr KvName kConfigs[] = {
+    {"bf16", "k=bf16 v=bf16 sink=0"},
+    {"int8", "k=int8-channel v=int8-token"},
+    {"int8-token", "k=int8-token v=int8-token"},
+    {"int4", "k=int4-channel v=int4-token"},
+    {"int4-token", "k=int4-token v=int4-token"},
+    {"k8v4", "k=int8-channel v=int4-token"},
+};
+
+struct Row {
+  std::string name;
+  std::function<void(Bench&)> run;
+};
+
+void DecodeRow(Bench& bench, const KvName& kv, int count, int depth) {
+  const double seconds = bench.DecodeStep(kv.config, count, depth);
+  const double bytes = bench.weight_bytes() + bench.CacheBytes();
+  std::printf("decode  %3d x %6d  %-10s  %8.1f tok/s  %7.3f ms  %.2f TB/s\n", count, depth,
+              kv.label, count / seconds, seconds * 1e3, bytes / seconds * 1e-12);
+  std::fflush(stdout);
+}
+
+void PrefillRow(Bench& bench, const KvName& kv, int tokens, int depth) {
+  const double seconds = bench.Prefill(kv.config, tokens, depth);
+  std::printf("prefill %6d at %6d  %-10s  %8.0f tok/s  %7.1f ms\n", tokens, depth, kv.label,
+              tokens / seconds, seconds * 1e3);
+  std::fflush(stdout);
+}
+
+void AttentionRow(Bench& bench, const KvName& kv, int count, int depth) {
+  const double seconds = bench.AttentionOnly(kv.config, count, depth);
+  const double bytes = bench.CacheBytes() / bench.layers();
+  std::printf("kernel  %3d x %6d  %-10s  %8.1f us     %.2f TB/s of cache\n", count, depth, kv.label,
+              seconds * 1e6, bytes / seconds * 1e-12);
+  std::fflush(stdout);
+}
+
+std::vector<Row> Rows() {
+  std::vector<Row> rows;
+  const auto add = [&](const std::string& name, std::function<void(Bench&)> run) {
+    rows.push_back({name, std::move(run)});
+  };
+  for (const auto& [count, depth] :
+       {std::pair(16, 32768), std::pair(16, 8192), std::pair(1, 32768), std::pair(1, 131072)}) {
+    for (const KvName& kv : kConfigs) {
+      if (count == 16 && depth == 32768 && kv.label == std::string("bf16")) {
+        add(absl::StrCat("kernel 12x32768 bf16"),
+            [&kv](Bench& b) { AttentionRow(b, kv, 12, 32768); });
+        continue;
+      }
+      add(absl::StrCat("kernel ", count, "x", depth, " ", kv.label),
+          [&kv, count = count, depth = depth](Bench& b) { AttentionRow(b, kv, count, depth); });
+    }
+  }
+  for (const auto& [count, depth] :
+       {std::pair(1, 0), std::pair(1, 8192), std::pair(1, 32768), std::pair(1, 131072),
+        std::pair(16, 8192), std::pair(56, 32768)}) {
+    for (const KvName& kv : kConfigs) {
+      if (count == 56 && std::string(kv.config).find("v=int4") == std::string::npos) continue;
+      if (count == 56 && kv.label == std::string("k8v4")) continue;
+      add(absl::StrCat("decode ", count, "x", depth, " ", kv.label),
+          [&kv, count = count, depth = depth](Bench& b) { DecodeRow(b, kv, count, depth); });
+    }
+  }
+  for (const int depth : {0, 32768}) {
+    for (const KvName& kv : kConfigs) {
+      add(absl::StrCat("prefill 8192 at ", depth, " ", kv.label),
+          [&kv, depth](Bench& b) { PrefillRow(b, kv, 8192, depth); });
+    }
+  }
+  return rows;
+}
+
+int Main(int argc, char** argv) {
+  cudaDeviceProp properties;
+  Check(cudaGetDeviceProperties(&properties, 0));
+  std::printf("%s, %.1f GB\n", properties.name, properties.totalGlobalMem * 1e-9);
+  Bench bench;
+  for (const Row& row : Rows()) {
+    const bool wanted = argc < 2 || std::any_of(argv + 1, argv + argc, [&](const char* word) {
+                          return row.name.find(word) != std::string::npos;
+                        });
+    if (wanted) row.run(bench);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace kvpareto
+
+int main(int argc, char** argv) { return kvpareto::Main(argc, argv); }
