@@ -15,4 +15,7 @@ absl::Status RunMeasure(const std::string& command);
 // otherwise likewise.
 absl::Status RunCalibrate(const std::string& command);
 
+// fidelity: caches against a reference cache, to a report. Errors: likewise.
+absl::Status RunFidelity(const std::string& command);
+
 }  // namespace kvpareto::tune

@@ -17,6 +17,9 @@ constexpr char kUsage[] =
     "length, speed) and writes the ones that no other dominates as a Pareto table.\n\n"
     "kvpareto-tune calibrate --model MODEL --text FILE[,FILE...] --out CALIBRATION.safetensors\n\n"
     "Measures what transforms, clips and codecs with static ranges need (docs/calibration.md).\n\n"
+    "kvpareto-tune fidelity --model MODEL --text FILE,FILE --configs LIST --out REPORT.json\n\n"
+    "Compares caches with a reference cache token by token and prints a table (docs/fidelity.md).\n"
+    "Goes on where an earlier run with the same --out stopped.\n\n"
     "kvpareto-tune --help lists the flags.";
 
 // The words that make the same table again.
@@ -33,7 +36,9 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
   const std::vector<char*> words = absl::ParseCommandLine(argc, argv);
   const std::map<std::string, absl::Status (*)(const std::string&)> subcommands = {
-      {"measure", kvpareto::tune::RunMeasure}, {"calibrate", kvpareto::tune::RunCalibrate}};
+      {"measure", kvpareto::tune::RunMeasure},
+      {"calibrate", kvpareto::tune::RunCalibrate},
+      {"fidelity", kvpareto::tune::RunFidelity}};
   const auto subcommand = words.size() == 2 ? subcommands.find(words[1]) : subcommands.end();
   if (subcommand == subcommands.end()) {
     std::cerr << "usage: " << kUsage << "\n";

@@ -29,16 +29,19 @@ std::string CpuName() {
 
 }  // namespace
 
+std::string MachineText(const ModelInfo& model, int threads) {
+  if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
+  return CpuName() + ", " + std::to_string(threads) + " threads, " + model.backend;
+}
+
 TableProvenance MakeProvenance(const MeasureOptions& options, const ModelInfo& model) {
-  const int threads =
-      options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
   const std::string counted = options.accuracy.decode_tokens > 0
                                   ? "the last " + std::to_string(options.accuracy.decode_tokens) +
                                         " tokens of each context, decoded"
                                   : "prefill chunks";
   return {.command = options.command,
           .date = Today(),
-          .machine = CpuName() + ", " + std::to_string(threads) + " threads, " + model.backend,
+          .machine = MachineText(model, options.threads),
           .text = options.text_name + " (sha256 " + Sha256Hex(options.text) + "), " +
                   std::to_string(options.windows) + " windows of " +
                   std::to_string(options.accuracy.contexts.back()) + " tokens, counted in " +

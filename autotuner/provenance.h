@@ -8,6 +8,9 @@
 
 namespace kvpareto::tune {
 
+// This machine's CPU with the threads (0: one per core) and backend used.
+std::string MachineText(const ModelInfo& model, int threads);
+
 // Command, today's date (UTC), this machine's CPU with the backend and threads used, the text's
 // name and SHA-256, and the version of this tool.
 TableProvenance MakeProvenance(const MeasureOptions& options, const ModelInfo& model);

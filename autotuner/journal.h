@@ -1,0 +1,42 @@
+// What a long measurement has found so far, on disk: an interrupted run goes on where it stopped.
+#pragma once
+
+#include <cstdint>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/engine.h"
+
+namespace kvpareto::tune {
+
+// A text file of one record a line, "KEY COUNT VALUE...", only ever appended to. Keys name what was
+// measured by its content (KeyOf), so a record is right whatever else has changed. A line that an
+// interruption has cut is ignored.
+class Journal {
+ public:
+  // Reads what is there, if anything, and opens for appending. Errors: INTERNAL
+  // (FILE_NOT_WRITABLE).
+  static absl::StatusOr<Journal> Open(const std::string& path);
+
+  // Null when it has not been measured.
+  const std::vector<double>* Find(const std::string& key) const;
+  // The record is on disk when this returns. Errors: INTERNAL (FILE_NOT_WRITABLE).
+  absl::Status Append(const std::string& key, std::vector<double> values);
+
+ private:
+  std::string path_;
+  std::ofstream out_;
+  std::map<std::string, std::vector<double>> records_;
+};
+
+// A key from all that a result depends on.
+std::string KeyOf(const std::vector<std::string>& parts);
+
+// Of tokens: what they are, not where they came from.
+std::string TokensDigest(const std::vector<int32_t>& tokens);
+
+}  // namespace kvpareto::tune
