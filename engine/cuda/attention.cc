@@ -13,14 +13,13 @@ size_t Attention::scratch_bytes() const { return decode_.scratch_bytes() + exact
 void Attention::Run(const AttentionArgs& args) {
   KVP_CHECK(args.heads % args.kv_heads == 0 && args.head_dim <= 256 && args.head_dim % 2 == 0);
   if (!device_.ok()) return;
-  std::vector<const AttentionSequence*> decode, other;
+  std::vector<const AttentionSequence*> decode, prefill;
   for (const AttentionSequence& sequence : args.sequences) {
     if (sequence.num_rows == 0) continue;
-    const bool is_decode = sequence.first_row < args.split.decode_rows;
-    (is_decode && DecodePlanner::Takes(args, sequence) ? decode : other).push_back(&sequence);
+    (sequence.first_row < args.split.decode_rows ? decode : prefill).push_back(&sequence);
   }
-  decode_.Run(args, decode);
-  RunOpen(args, other);
+  RunOpen(args, decode_.Run(args, decode));
+  RunOpen(args, prefill);
 }
 
 void Attention::RunOpen(const AttentionArgs& args,
@@ -61,8 +60,7 @@ void Attention::RunOpen(const AttentionArgs& args,
                        .sequences = device_.Upload(std::span<const OpenSequence>(table)),
                        .pieces = device_.Upload(std::span<const OpenPiece>(pieces)),
                        .frequency = device_.Upload(args.inverse_frequency)},
-                      device_.stream());
-  device_.NoteLaunch("attention");
+                      device_.queue());
 }
 
 }  // namespace kvpareto::cuda

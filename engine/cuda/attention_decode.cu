@@ -55,12 +55,12 @@ __device__ void RunOpenItem(const DecodeAttentionParams& p, const DecodeItem& it
 // Grid: items x (KV heads, blocks of 8 of their query heads). Reader: of sealed tiles; void where
 // there are none, and open windows are read in larger pieces.
 template <int D, typename Reader>
-__global__ void __launch_bounds__(kDecodeThreads, 2)
-    DecodeKernel(const __grid_constant__ DecodeAttentionParams p) {
+__global__ void __launch_bounds__(kDecodeThreads, 2) DecodeKernel(DecodeAttentionParams p) {
   __shared__ QueryTile<D> queries;
   __shared__ MergeBuffer<D> buffer;
   const DecodeItem item = p.items[blockIdx.x];
-  const DecodeSequence& sequence = p.sequences[item.sequence];
+  if (item.count == 0) return;
+  const DecodeSequence sequence = p.sequences[item.sequence];
   const int row_blocks = gridDim.y / p.kv_heads, kv_head = blockIdx.y / row_blocks;
   LoadQueries<D>(p, sequence, queries);
   if constexpr (std::is_void_v<Reader>) {
@@ -77,9 +77,9 @@ __global__ void __launch_bounds__(kDecodeThreads, 2)
 }
 
 template <int D, typename Reader>
-void Launch(const DecodeAttentionParams& p, cudaStream_t stream) {
+void Launch(const DecodeAttentionParams& p, LaunchQueue& queue) {
   const dim3 grid(p.num_items, p.kv_heads * DecodeRowBlocks(p.heads, p.kv_heads));
-  DecodeKernel<D, Reader><<<grid, kDecodeThreads, 0, stream>>>(p);
+  queue.Add(DecodeKernel<D, Reader>, {grid, kDecodeThreads, 0}, p);
 }
 
 // Calls f with the tag of a supported pair's reader; false when there is none.
@@ -132,11 +132,11 @@ bool HasDecodeKernel(kv::CodecId k, kv::CodecId v, int head_dim) {
 }
 
 void LaunchDecodeAttention(kv::CodecId k, kv::CodecId v, int head_dim,
-                           const DecodeAttentionParams& p, cudaStream_t stream) {
+                           const DecodeAttentionParams& p, LaunchQueue& queue) {
   if (head_dim == 64) {
-    VisitReader<64>(k, v, [&](auto tag) { Launch<64, typename decltype(tag)::type>(p, stream); });
+    VisitReader<64>(k, v, [&](auto tag) { Launch<64, typename decltype(tag)::type>(p, queue); });
   } else {
-    VisitReader<128>(k, v, [&](auto tag) { Launch<128, typename decltype(tag)::type>(p, stream); });
+    VisitReader<128>(k, v, [&](auto tag) { Launch<128, typename decltype(tag)::type>(p, queue); });
   }
 }
 

@@ -7,13 +7,14 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/cuda/launch_queue.h"
 #include "engine/kv/codec.h"
 
 namespace kvpareto::cuda {
 
-inline constexpr int kDecodeRows = 8;           // query heads per block
-inline constexpr int kMaxDecodeSequences = 64;  // per launch
-inline constexpr int kMaxParts = 512;           // items per sequence
+inline constexpr int kDecodeRows = 8;            // query heads per block
+inline constexpr int kMaxDecodeSequences = 256;  // per launch
+inline constexpr int kMaxParts = 512;            // items per sequence
 
 // Where tiles stand inside an extent, for the layer at hand.
 struct TilePlaces {
@@ -34,7 +35,8 @@ struct OpenWindow {
   int32_t position = 0;  // of first_slot
 };
 
-// A part of a sequence: sealed tiles or open windows [first, first + count).
+// A part of a sequence: sealed tiles or open windows [first, first + count). Items of no tiles fill
+// up the grid, whose size shall not change with every block of a sequence.
 struct DecodeItem {
   int32_t sequence = 0;
   int32_t first = 0;
@@ -54,8 +56,8 @@ struct DecodeSequence {
 };
 
 struct DecodeAttentionParams {
-  DecodeSequence sequences[kMaxDecodeSequences];
-  const std::byte* const* tiles = nullptr;  // sealed extents, device
+  const DecodeSequence* sequences = nullptr;  // device
+  const std::byte* const* tiles = nullptr;    // sealed extents, device
   const OpenWindow* windows = nullptr;
   const DecodeItem* items = nullptr;
   int num_items = 0;
@@ -76,6 +78,6 @@ int DecodeRowBlocks(int heads, int kv_heads);
 // The pairs that have a kernel. Both bf16: sequences without sealed tiles.
 bool HasDecodeKernel(kv::CodecId k, kv::CodecId v, int head_dim);
 void LaunchDecodeAttention(kv::CodecId k, kv::CodecId v, int head_dim,
-                           const DecodeAttentionParams& params, cudaStream_t stream);
+                           const DecodeAttentionParams& params, LaunchQueue& queue);
 
 }  // namespace kvpareto::cuda

@@ -100,9 +100,9 @@ __global__ void __launch_bounds__(kThreads) OpenAttentionKernel(OpenAttentionPar
 
 }  // namespace
 
-void LaunchOpenAttention(const OpenAttentionParams& p, cudaStream_t stream) {
+void LaunchOpenAttention(const OpenAttentionParams& p, LaunchQueue& queue) {
   if (p.num_rows == 0) return;
-  OpenAttentionKernel<<<dim3(p.num_rows, p.heads), kThreads, 0, stream>>>(p);
+  queue.Add(OpenAttentionKernel, {dim3(p.num_rows, p.heads), kThreads, 0}, p);
 }
 
 }  // namespace kvpareto::cuda

@@ -8,6 +8,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/cuda/launch_queue.h"
+
 namespace kvpareto::cuda {
 
 // Consecutive tokens inside one open tile, of all KV heads.
@@ -51,6 +53,6 @@ struct OpenAttentionParams {
   const OpenPiece* pieces = nullptr;
   const float* frequency = nullptr;  // [head_dim / 2]
 };
-void LaunchOpenAttention(const OpenAttentionParams& params, cudaStream_t stream);
+void LaunchOpenAttention(const OpenAttentionParams& params, LaunchQueue& queue);
 
 }  // namespace kvpareto::cuda

@@ -66,14 +66,20 @@ class CudaBackend : public Backend {
   void TransformKv(const TransformKvArgs& args) override;
   void TransformOutput(const TransformOutputArgs& args) override;
   void StoreKv(const StoreKvArgs& args) override;
-  void Seal(const SealArgs& args) override { sealer_.Run(args); }
-  void Attention(const AttentionArgs& args) override { attention_.Run(args); }
+  void Seal(const SealArgs& args) override {
+    device_->BeginOperation();
+    sealer_.Run(args);
+  }
+  void Attention(const AttentionArgs& args) override {
+    device_->BeginOperation();
+    attention_.Run(args);
+  }
   void SiluMul(Activations x, Activations y) override;
   void GatherRows(Activations x, std::span<const int32_t> rows, Activations y) override;
   absl::Status Synchronize() override { return device_->Synchronize(); }
 
  private:
-  cudaStream_t stream() const { return device_->stream(); }
+  cuda::LaunchQueue& queue() { return device_->queue(); }
 
   const std::unique_ptr<Device> device_;
   const std::unique_ptr<cuda::Linear> linear_;
@@ -82,16 +88,16 @@ class CudaBackend : public Backend {
 };
 
 void CudaBackend::Embed(const Weight& table, std::span<const int32_t> ids, Activations y) {
+  device_->BeginOperation();
   const auto& weight = static_cast<const DeviceWeight&>(table);
   KVP_CHECK(!weight.is_vector() && y.cols == weight.cols() &&
             y.rows == static_cast<int>(ids.size()));
   const int32_t* device_ids = device_->Upload(ids);
   int first_row = 0;
   for (const cuda::PackedMatrix& matrix : weight.matrices()) {
-    cuda::LaunchEmbed(matrix, device_ids, y.rows, first_row, Floats(y), stream());
+    cuda::LaunchEmbed(matrix, device_ids, y.rows, first_row, Floats(y), queue());
     first_row += matrix.rows;
   }
-  device_->NoteLaunch("embedding");
 }
 
 void CudaBackend::RmsNorm(const RmsNormArgs& args) {
@@ -108,11 +114,11 @@ void CudaBackend::RmsNorm(const RmsNormArgs& args) {
   KVP_CHECK(args.weight->cols() == params.group &&
             (params.last - params.first) % params.group == 0 && args.y.cols == args.x.cols &&
             args.y.rows == args.x.rows);
-  cuda::LaunchRmsNorm(params, stream());
-  device_->NoteLaunch("norm");
+  cuda::LaunchRmsNorm(params, queue());
 }
 
 void CudaBackend::Rope(const RopeArgs& args) {
+  device_->BeginOperation();
   KVP_CHECK(static_cast<int>(args.inverse_frequency.size()) == args.head_dim / 2 &&
             static_cast<int>(args.positions.size()) == args.x.rows &&
             args.first_col + args.heads * args.head_dim <= args.x.cols);
@@ -124,11 +130,11 @@ void CudaBackend::Rope(const RopeArgs& args) {
                     .head_dim = args.head_dim,
                     .positions = device_->Upload(args.positions),
                     .frequency = device_->Upload(args.inverse_frequency)},
-                   stream());
-  device_->NoteLaunch("rotary embedding");
+                   queue());
 }
 
 void CudaBackend::TransformKv(const TransformKvArgs& args) {
+  device_->BeginOperation();
   if (args.items.empty()) return;
   const int32_t* positions = device_->Upload(args.positions);
   const float* frequency = device_->Upload(args.inverse_frequency);
@@ -151,9 +157,8 @@ void CudaBackend::TransformKv(const TransformKvArgs& args) {
     if (args.bias_query.data != nullptr) {
       params.bias_q = Floats(args.bias_query) + size_t(item.first_row) * args.bias_query.cols;
     }
-    cuda::LaunchTransformKv(params, stream());
+    cuda::LaunchTransformKv(params, queue());
   }
-  device_->NoteLaunch("transforms");
 }
 
 void CudaBackend::TransformOutput(const TransformOutputArgs& args) {
@@ -168,51 +173,47 @@ void CudaBackend::TransformOutput(const TransformOutputArgs& args) {
          .heads = args.heads,
          .kv_heads = args.kv_heads,
          .head_dim = args.head_dim},
-        stream());
+        queue());
   }
-  device_->NoteLaunch("output transforms");
 }
 
 void CudaBackend::StoreKv(const StoreKvArgs& args) {
-  cuda::StoreParams params;
-  params.qkv = Floats(args.qkv);
-  params.stride = args.qkv.cols;
-  params.k_first_col = args.k_first_col;
-  params.v_first_col = args.v_first_col;
-  params.kv_heads = args.kv_heads;
-  params.head_dim = args.head_dim;
-  const auto flush = [&] {
-    if (params.max_tokens > 0) cuda::LaunchStoreKv(params, stream());
-    params.num_items = params.max_tokens = 0;
-  };
+  device_->BeginOperation();
+  std::vector<cuda::StoreItem> items;
+  cuda::StoreParams params{.qkv = Floats(args.qkv),
+                           .stride = args.qkv.cols,
+                           .k_first_col = args.k_first_col,
+                           .v_first_col = args.v_first_col,
+                           .kv_heads = args.kv_heads,
+                           .head_dim = args.head_dim};
   for (const StoreKvItem& item : args.items) {
     const KvSpan& to = item.destination;
     KVP_CHECK(kv::GetCodecInfo(to.layout->k_codec).can_be_open &&
               kv::GetCodecInfo(to.layout->v_codec).can_be_open &&
               to.first_slot + to.num_tokens <= to.layout->tile_tokens);
-    params.items[params.num_items++] = {.data = to.data,
-                                        .layout = *to.layout,
-                                        .first_slot = to.first_slot,
-                                        .num_tokens = to.num_tokens,
-                                        .first_row = item.first_row};
+    items.push_back({.data = to.data,
+                     .layout = *to.layout,
+                     .first_slot = to.first_slot,
+                     .num_tokens = to.num_tokens,
+                     .first_row = item.first_row});
     params.max_tokens = std::max(params.max_tokens, to.num_tokens);
-    if (params.num_items == cuda::kStoreBatch) flush();
   }
-  flush();
-  device_->NoteLaunch("storing keys and values");
+  if (params.max_tokens == 0) return;
+  params.num_items = static_cast<int>(items.size());
+  params.items = device_->Upload(std::span<const cuda::StoreItem>(items));
+  cuda::LaunchStoreKv(params, queue());
 }
 
 void CudaBackend::SiluMul(Activations x, Activations y) {
   KVP_CHECK(x.cols == 2 * y.cols && x.rows == y.rows);
-  cuda::LaunchSiluMul(Floats(x), Floats(y), y.rows, y.cols, stream());
-  device_->NoteLaunch("SiLU");
+  cuda::LaunchSiluMul(Floats(x), Floats(y), y.rows, y.cols, queue());
 }
 
 void CudaBackend::GatherRows(Activations x, std::span<const int32_t> rows, Activations y) {
+  device_->BeginOperation();
   KVP_CHECK(x.cols == y.cols && y.rows == static_cast<int>(rows.size()));
   for (const int32_t row : rows) KVP_CHECK(row >= 0 && row < x.rows);
-  cuda::LaunchGatherRows(Floats(x), device_->Upload(rows), Floats(y), y.rows, y.cols, stream());
-  device_->NoteLaunch("gathering rows");
+  cuda::LaunchGatherRows(Floats(x), device_->Upload(rows), Floats(y), y.rows, y.cols, queue());
 }
 
 }  // namespace

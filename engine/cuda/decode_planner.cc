@@ -20,15 +20,12 @@ bool IsOpen(const kv::LayerLayout& layout) {
   return layout.k_codec == CodecId::kBf16 && layout.v_codec == CodecId::kBf16;
 }
 
-TilePlaces PlacesOf(const kv::LayerLayout& layout) {
-  return {.k_offset = static_cast<uint32_t>(layout.k_offset),
-          .v_offset = static_cast<uint32_t>(layout.v_offset),
-          .k_stride = static_cast<uint32_t>(layout.k_tile_bytes),
-          .v_stride = static_cast<uint32_t>(layout.v_tile_bytes)};
-}
-
-bool IsWholeTile(const KvSpan& span) {
-  return span.first_slot == 0 && span.num_tokens == kBlockTokens;
+TilePlaces PlacesOf(const kv::LayerLayout* layout) {
+  if (layout == nullptr) return {};
+  return {.k_offset = static_cast<uint32_t>(layout->k_offset),
+          .v_offset = static_cast<uint32_t>(layout->v_offset),
+          .k_stride = static_cast<uint32_t>(layout->k_tile_bytes),
+          .v_stride = static_cast<uint32_t>(layout->v_tile_bytes)};
 }
 
 int OldestPosition(const AttentionArgs& args, const AttentionSequence& sequence) {
@@ -36,142 +33,189 @@ int OldestPosition(const AttentionArgs& args, const AttentionSequence& sequence)
                                   : std::max(0, sequence.first_position - args.sliding_window + 1);
 }
 
-}  // namespace
-
-kv::LayerCodecs DecodePlanner::CodecsOf(const AttentionSequence& sequence) {
-  for (const KvSpan& span : sequence.spans) {
-    if (!IsOpen(*span.layout)) return {span.layout->k_codec, span.layout->v_codec};
-  }
-  return {};
-}
-
-bool DecodePlanner::Takes(const AttentionArgs& args, const AttentionSequence& sequence) {
-  if (sequence.num_rows != 1 || sequence.key_bias) return false;
-  const kv::LayerCodecs codecs = CodecsOf(sequence);
-  if (!HasDecodeKernel(codecs.k, codecs.v, args.head_dim)) return false;
-  // All sealed spans are whole tiles of one layout, one after the other; open ones have at most two
-  // layouts.
-  const kv::LayerLayout* sealed = nullptr;
-  const kv::LayerLayout* open[2] = {};
-  int next_position = -1;
-  for (const KvSpan& span : sequence.spans) {
-    if (IsOpen(*span.layout)) {
-      const kv::LayerLayout*& slot = open[span.layout->tile_tokens == kBlockTokens ? 0 : 1];
-      if (slot == nullptr) slot = span.layout;
-      if (slot != span.layout &&
-          (slot->k_offset != span.layout->k_offset || slot->v_offset != span.layout->v_offset)) {
-        return false;
-      }
-      continue;
-    }
-    if (sealed == nullptr) sealed = span.layout;
-    if (span.layout != sealed || !IsWholeTile(span)) return false;
-    if (next_position >= 0 && span.first_position != next_position) return false;
-    next_position = span.first_position + kBlockTokens;
-  }
-  return true;
-}
-
-void DecodePlanner::Run(const AttentionArgs& args,
-                        std::span<const AttentionSequence* const> sequences) {
-  std::vector<const AttentionSequence*> left(sequences.begin(), sequences.end());
-  while (!left.empty()) {
-    const kv::LayerCodecs codecs = CodecsOf(*left[0]);
-    Start(args);
-    std::vector<const AttentionSequence*> later;
-    for (const AttentionSequence* sequence : left) {
-      if (num_sequences_ < kMaxDecodeSequences && CodecsOf(*sequence) == codecs) {
-        Add(args, *sequence);
-      } else {
-        later.push_back(sequence);
-      }
-    }
-    Launch(codecs, args);
-    left.swap(later);
-  }
-}
-
-void DecodePlanner::Start(const AttentionArgs& args) {
-  num_sequences_ = 0;
-  tiles_.clear();
-  windows_.clear();
-  items_.clear();
-  params_.q = reinterpret_cast<const float*>(args.q.data);
-  params_.out = reinterpret_cast<float*>(args.out.data);
-  params_.q_stride = args.q.cols;
-  params_.out_stride = args.out.cols;
-  params_.heads = args.heads;
-  params_.kv_heads = args.kv_heads;
-  params_.scale = args.scale;
-}
-
-void DecodePlanner::Add(const AttentionArgs& args, const AttentionSequence& sequence) {
-  DecodeSequence& to = params_.sequences[num_sequences_];
-  to = {.row = sequence.first_row,
-        .oldest_position = OldestPosition(args, sequence),
-        .first_tile = static_cast<int32_t>(tiles_.size()),
-        .first_item = static_cast<int32_t>(items_.size())};
-  const int first_window = static_cast<int>(windows_.size());
-  for (const KvSpan& span : sequence.spans) {
-    if (span.first_position + span.num_tokens <= to.oldest_position) continue;
-    if (!IsOpen(*span.layout)) {
-      if (static_cast<int>(tiles_.size()) == to.first_tile) {
-        to.sealed = PlacesOf(*span.layout);
-        to.first_sealed_position = span.first_position;
-      }
-      tiles_.push_back(span.data);
-      continue;
-    }
-    const int places = span.layout->tile_tokens == kBlockTokens ? 0 : 1;
-    to.open[places] = PlacesOf(*span.layout);
-    // Tall sinks in windows.
-    for (int slot = span.first_slot / kBlockTokens * kBlockTokens;
-         slot < span.first_slot + span.num_tokens; slot += kBlockTokens) {
-      windows_.push_back({.data = span.data,
-                          .places = places,
-                          .tile_tokens = span.layout->tile_tokens,
-                          .first_slot = slot,
-                          .begin = std::max(0, span.first_slot - slot),
-                          .end = std::min(kBlockTokens, span.first_slot + span.num_tokens - slot),
-                          .position = span.first_position - span.first_slot + slot});
-    }
-  }
-  AddItems(0, static_cast<int>(tiles_.size()) - to.first_tile, false);
-  AddItems(first_window, static_cast<int>(windows_.size()) - first_window, true);
-  to.num_items = static_cast<int>(items_.size()) - to.first_item;
-  ++num_sequences_;
-}
-
-void DecodePlanner::AddItems(int first, int count, bool open) {
+void AddItems(int sequence, int first, int count, bool open, std::vector<DecodeItem>& items) {
   const int part = std::max(kMinPartTiles, ((count + kTargetParts - 1) / kTargetParts + 3) / 4 * 4);
   for (int done = 0; done < count; done += part) {
-    items_.push_back({.sequence = num_sequences_,
-                      .first = first + done,
-                      .count = std::min(part, count - done),
-                      .open = open});
+    items.push_back({.sequence = sequence,
+                     .first = first + done,
+                     .count = std::min(part, count - done),
+                     .open = open});
   }
 }
 
-void DecodePlanner::Launch(kv::LayerCodecs codecs, const AttentionArgs& args) {
-  if (items_.empty()) return;
-  const size_t floats = DecodePartialFloats(static_cast<int>(items_.size()), args.heads,
-                                            args.kv_heads, args.head_dim);
-  params_.partial = reinterpret_cast<float*>(partial_.Reserve(floats * sizeof(float)));
+// The next of a few sizes per power of two: tables and grids keep their size while a sequence grows
+// a little.
+size_t RoundUp(size_t count) {
+  size_t step = 8;
+  while (step * 8 < count) step *= 2;
+  return (count + step - 1) / step * step;
+}
+
+}  // namespace
+
+// False when the kernels cannot take the sequence.
+bool DecodePlanner::Describe(const AttentionArgs& args, const AttentionSequence& sequence,
+                             SequenceLayout& layout) {
+  if (sequence.num_rows != 1 || sequence.key_bias) return false;
+  int next_position = -1;
+  for (const KvSpan& span : sequence.spans) {
+    const kv::LayerLayout* const own = span.layout;
+    if (own == layout.sealed) {
+      if (span.num_tokens != kBlockTokens || span.first_position != next_position) return false;
+    } else if (own != layout.open[0] && own != layout.open[1]) {
+      const kv::LayerLayout** slot = &layout.sealed;
+      if (IsOpen(*own)) slot = &layout.open[own->tile_tokens == kBlockTokens ? 0 : 1];
+      if (*slot != nullptr) return false;
+      *slot = own;
+      if (slot == &layout.sealed && (span.first_slot != 0 || span.num_tokens != kBlockTokens)) {
+        return false;
+      }
+      next_position = span.first_position;
+    }
+    next_position += kBlockTokens;
+    if (own != layout.sealed) next_position = -1;
+  }
+  if (layout.sealed != nullptr) layout.codecs = {layout.sealed->k_codec, layout.sealed->v_codec};
+  return HasDecodeKernel(layout.codecs.k, layout.codecs.v, args.head_dim);
+}
+
+std::vector<const AttentionSequence*> DecodePlanner::Run(
+    const AttentionArgs& args, std::span<const AttentionSequence* const> sequences) {
+  std::vector<const AttentionSequence*> others;
+  std::vector<std::vector<Member>> groups;
+  for (const AttentionSequence* sequence : sequences) {
+    Member member{sequence, {}};
+    if (!Describe(args, *sequence, member.layout)) {
+      others.push_back(sequence);
+      continue;
+    }
+    const auto fits = [&](const std::vector<Member>& group) {
+      return group[0].layout.codecs == member.layout.codecs && group.size() < kMaxDecodeSequences;
+    };
+    auto group = std::find_if(groups.begin(), groups.end(), fits);
+    if (group == groups.end()) group = groups.insert(group, std::vector<Member>());
+    group->push_back(member);
+  }
+  if (tables_.size() < groups.size()) tables_.resize(groups.size());
+  for (size_t i = 0; i < groups.size(); ++i) RunGroup(args, groups[i], tables_[i]);
+  return others;
+}
+
+bool DecodePlanner::SameSpans(std::span<const Member> members, const Tables& tables) const {
+  if (tables.epoch != device_.upload_epoch()) return false;
+  size_t i = 0;
+  for (const Member& member : members) {
+    for (const KvSpan& span : member.sequence->spans) {
+      if (i == tables.spans.size() || tables.spans[i] != span.data ||
+          tables.lengths[i] != span.num_tokens) {
+        return false;
+      }
+      ++i;
+    }
+  }
+  return i == tables.spans.size() && members.size() == tables.sequences.size();
+}
+
+void DecodePlanner::RunGroup(const AttentionArgs& args, std::span<const Member> members,
+                             Tables& tables) {
+  if (!SameSpans(members, tables)) Build(args, members, tables);
+  if (tables.items.empty()) return;
+  const size_t floats =
+      DecodePartialFloats(tables.num_items, args.heads, args.kv_heads, args.head_dim);
   const size_t counters = size_t{kMaxDecodeSequences} * args.kv_heads *
                           DecodeRowBlocks(args.heads, args.kv_heads) * sizeof(int32_t);
-  params_.counters = reinterpret_cast<int32_t*>(counters_.Reserve(counters));
-  if (params_.partial == nullptr || params_.counters == nullptr) return;
-  if (params_.counters != counter_memory_) {
-    device_.Note(cudaMemsetAsync(params_.counters, 0, counters_.bytes(), device_.stream()),
+  DecodeAttentionParams params;
+  params.partial = reinterpret_cast<float*>(partial_.Reserve(floats * sizeof(float)));
+  params.counters = reinterpret_cast<int32_t*>(counters_.Reserve(counters));
+  if (params.partial == nullptr || params.counters == nullptr) return;
+  if (params.counters != counter_memory_) {
+    device_.Note(cudaMemsetAsync(params.counters, 0, counters_.bytes(), device_.stream()),
                  "clearing counters");
-    counter_memory_ = params_.counters;
+    counter_memory_ = params.counters;
   }
-  params_.tiles = device_.Upload(std::span<const std::byte* const>(tiles_));
-  params_.windows = device_.Upload(std::span<const OpenWindow>(windows_));
-  params_.items = device_.Upload(std::span<const DecodeItem>(items_));
-  params_.num_items = static_cast<int>(items_.size());
-  LaunchDecodeAttention(codecs.k, codecs.v, args.head_dim, params_, device_.stream());
-  device_.NoteLaunch("attention of decode rows");
+  if (tables.epoch != device_.upload_epoch()) Upload(tables);
+  for (size_t i = 0; i < members.size(); ++i) {
+    DecodeSequence& sequence = tables.sequences[i];
+    sequence.row = members[i].sequence->first_row;
+    sequence.sealed = PlacesOf(members[i].layout.sealed);
+    sequence.open[0] = PlacesOf(members[i].layout.open[0]);
+    sequence.open[1] = PlacesOf(members[i].layout.open[1]);
+  }
+  params.sequences = device_.Upload(std::span<const DecodeSequence>(tables.sequences));
+  params.tiles = tables.device_tiles;
+  params.windows = tables.device_windows;
+  params.items = tables.device_items;
+  params.num_items = tables.num_items;
+  params.q = reinterpret_cast<const float*>(args.q.data);
+  params.out = reinterpret_cast<float*>(args.out.data);
+  params.q_stride = args.q.cols;
+  params.out_stride = args.out.cols;
+  params.heads = args.heads;
+  params.kv_heads = args.kv_heads;
+  params.scale = args.scale;
+  const kv::LayerCodecs codecs = members[0].layout.codecs;
+  LaunchDecodeAttention(codecs.k, codecs.v, args.head_dim, params, device_.queue());
+}
+
+void DecodePlanner::Build(const AttentionArgs& args, std::span<const Member> members,
+                          Tables& tables) {
+  tables.spans.clear();
+  tables.lengths.clear();
+  tables.tiles.clear();
+  tables.windows.clear();
+  tables.items.clear();
+  tables.sequences.clear();
+  tables.epoch = -1;
+  for (const Member& member : members) Add(args, *member.sequence, tables);
+  tables.num_items = static_cast<int>(RoundUp(tables.items.size()));
+  if (!tables.items.empty()) tables.items.resize(tables.num_items);
+}
+
+void DecodePlanner::Upload(Tables& tables) {
+  tables.device_tiles =
+      device_.Upload(std::span<const std::byte* const>(tables.tiles), RoundUp(tables.tiles.size()));
+  tables.device_windows =
+      device_.Upload(std::span<const OpenWindow>(tables.windows), RoundUp(tables.windows.size()));
+  tables.device_items = device_.Upload(std::span<const DecodeItem>(tables.items));
+  tables.epoch = device_.upload_epoch();
+}
+
+void DecodePlanner::Add(const AttentionArgs& args, const AttentionSequence& sequence,
+                        Tables& tables) {
+  const int index = static_cast<int>(tables.sequences.size());
+  DecodeSequence to{.oldest_position = OldestPosition(args, sequence),
+                    .first_tile = static_cast<int32_t>(tables.tiles.size()),
+                    .first_item = static_cast<int32_t>(tables.items.size())};
+  const int first_window = static_cast<int>(tables.windows.size());
+  for (const KvSpan& span : sequence.spans) {
+    tables.spans.push_back(span.data);
+    tables.lengths.push_back(span.num_tokens);
+    if (span.first_position + span.num_tokens <= to.oldest_position) continue;
+    if (!IsOpen(*span.layout)) {
+      if (static_cast<int>(tables.tiles.size()) == to.first_tile) {
+        to.first_sealed_position = span.first_position;
+      }
+      tables.tiles.push_back(span.data);
+      continue;
+    }
+    // Tall sinks in windows.
+    const int end_slot = span.first_slot + span.num_tokens;
+    for (int slot = span.first_slot / kBlockTokens * kBlockTokens; slot < end_slot;
+         slot += kBlockTokens) {
+      tables.windows.push_back({.data = span.data,
+                                .places = span.layout->tile_tokens == kBlockTokens ? 0 : 1,
+                                .tile_tokens = span.layout->tile_tokens,
+                                .first_slot = slot,
+                                .begin = std::max(0, span.first_slot - slot),
+                                .end = std::min(kBlockTokens, end_slot - slot),
+                                .position = span.first_position - span.first_slot + slot});
+    }
+  }
+  AddItems(index, 0, static_cast<int>(tables.tiles.size()) - to.first_tile, false, tables.items);
+  AddItems(index, first_window, static_cast<int>(tables.windows.size()) - first_window, true,
+           tables.items);
+  to.num_items = static_cast<int>(tables.items.size()) - to.first_item;
+  tables.sequences.push_back(to);
 }
 
 }  // namespace kvpareto::cuda

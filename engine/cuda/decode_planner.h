@@ -10,35 +10,59 @@
 
 namespace kvpareto::cuda {
 
+// Where the tiles of a sequence stand, for one layer.
+struct SequenceLayout {
+  kv::LayerCodecs codecs;                   // of sealed tiles; bf16 when there are none
+  const kv::LayerLayout* sealed = nullptr;  // whole tiles, one after the other
+  const kv::LayerLayout* open[2] = {};      // bf16: blocks, sink
+};
+
 class DecodePlanner {
  public:
   explicit DecodePlanner(Device* device) : device_(*device), partial_(device), counters_(device) {}
 
-  // Whether the kernels take this sequence: one token, known codecs, no key bias.
-  static bool Takes(const AttentionArgs& args, const AttentionSequence& sequence);
-
-  // Runs sequences that Takes() accepts.
-  void Run(const AttentionArgs& args, std::span<const AttentionSequence* const> sequences);
+  // Runs those sequences that the kernels take (one token, known codecs, no key bias); returns the
+  // others.
+  std::vector<const AttentionSequence*> Run(const AttentionArgs& args,
+                                            std::span<const AttentionSequence* const> sequences);
 
   size_t scratch_bytes() const { return partial_.bytes() + counters_.bytes(); }
 
  private:
-  // The codecs of a sequence's sealed blocks; bf16 when it has none.
-  static kv::LayerCodecs CodecsOf(const AttentionSequence& sequence);
-  void Start(const AttentionArgs& args);
-  void Add(const AttentionArgs& args, const AttentionSequence& sequence);
-  void AddItems(int first, int count, bool open);
-  void Launch(kv::LayerCodecs codecs, const AttentionArgs& args);
+  struct Member {
+    const AttentionSequence* sequence;
+    SequenceLayout layout;
+  };
+  // Sequences of one pair of codecs, as tables. Those of a step are the same for all its layers but
+  // for the offsets inside extents: so they are kept, and used again when the spans are the same.
+  struct Tables {
+    std::vector<const std::byte*>
+        spans;  // of all sequences, and their lengths: what was planned for
+    std::vector<int32_t> lengths;
+    std::vector<const std::byte*> tiles;
+    std::vector<OpenWindow> windows;
+    std::vector<DecodeItem> items;
+    std::vector<DecodeSequence> sequences;
+    const std::byte* const* device_tiles = nullptr;
+    const OpenWindow* device_windows = nullptr;
+    const DecodeItem* device_items = nullptr;
+    int epoch = -1;  // of the uploads
+    int num_items = 0;
+  };
+
+  static bool Describe(const AttentionArgs& args, const AttentionSequence& sequence,
+                       SequenceLayout& layout);
+  void RunGroup(const AttentionArgs& args, std::span<const Member> members, Tables& tables);
+  bool SameSpans(std::span<const Member> members, const Tables& tables) const;
+  void Build(const AttentionArgs& args, std::span<const Member> members, Tables& tables);
+  void Add(const AttentionArgs& args, const AttentionSequence& sequence, Tables& tables);
+  void Upload(Tables& tables);
 
   Device& device_;
   Scratch partial_;
   Scratch counters_;
   int32_t* counter_memory_ = nullptr;  // what was zeroed
-  DecodeAttentionParams params_;
-  int num_sequences_ = 0;
-  std::vector<const std::byte*> tiles_;
-  std::vector<OpenWindow> windows_;
-  std::vector<DecodeItem> items_;
+  std::vector<Tables> tables_;         // one per group of a layer, reused
 };
 
 }  // namespace kvpareto::cuda

@@ -108,7 +108,7 @@ struct MergeBuffer {
 template <int D>
 __device__ void MergeAndStore(const DecodeAttentionParams& p, const DecodeItem& item,
                               MergeBuffer<D>& buffer) {
-  const DecodeSequence& sequence = p.sequences[item.sequence];
+  const DecodeSequence sequence = p.sequences[item.sequence];
   const int group = p.heads / p.kv_heads, row_blocks = (group + kDecodeRows - 1) / kDecodeRows;
   const int kv_head = blockIdx.y / row_blocks, first_head = blockIdx.y % row_blocks * kDecodeRows;
   const int rows = min(kDecodeRows, group - first_head);

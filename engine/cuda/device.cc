@@ -49,22 +49,26 @@ absl::StatusOr<std::unique_ptr<Device>> Device::Create() {
   };
   const auto pinned = [](void** to, size_t bytes) { return cudaMallocHost(to, bytes); };
   const auto on_device = [](void** to, size_t bytes) { return cudaMalloc(to, bytes); };
-  take(pinned, d.ring_host_, kRingBytes);
+  take(pinned, d.upload_host_, kUploadBytes);
   take(pinned, d.bounce_host_, kBounceBytes);
-  take(on_device, d.ring_device_, kRingBytes);
+  take(on_device, d.upload_device_, kUploadBytes);
   take(on_device, d.bounce_device_, kBounceBytes);
   if (!d.status_.ok()) return d.status_;
+  d.queue_ =
+      std::make_unique<LaunchQueue>(d.stream_, d.upload_host_, d.upload_device_, kUploadBytes);
   return device;
 }
 
 Device::~Device() {
   if (stream_ != nullptr) {
+    if (queue_ != nullptr) queue_->Flush();
     cudaStreamSynchronize(stream_);
+    queue_.reset();
     cudaStreamDestroy(stream_);
   }
-  cudaFreeHost(ring_host_);
+  cudaFreeHost(upload_host_);
   cudaFreeHost(bounce_host_);
-  cudaFree(ring_device_);
+  cudaFree(upload_device_);
   cudaFree(bounce_device_);
 }
 
@@ -73,42 +77,31 @@ void Device::Note(cudaError_t error, std::string_view what) {
 }
 
 absl::Status Device::Synchronize() {
+  queue_->Flush();
+  Note(queue_->TakeError(), "launching kernels");
   Note(cudaStreamSynchronize(stream_), "waiting for the device");
+  queue_->Rewind();
+  uploaded_bytes_ = 0;
+  ++upload_epoch_;
   return status_;
 }
 
-const std::byte* Device::UploadBytes(std::span<const std::byte> bytes) {
-  if (bytes.empty()) return ring_device_;
-  KVP_CHECK(bytes.size() <= kRingBytes) << bytes.size();
-  for (const Recent& recent : recent_) {
-    if (recent.bytes == bytes.size() &&
-        std::memcmp(ring_host_ + recent.offset, bytes.data(), bytes.size()) == 0) {
-      return ring_device_ + recent.offset;
-    }
-  }
-  constexpr size_t kAlignment = 256;
-  if (ring_next_ + bytes.size() > kRingBytes) {
-    // Copies that still read the ring must be done before it is written again.
-    (void)Synchronize();
-    ring_next_ = 0;
-    for (Recent& recent : recent_) recent = {};
-  }
-  const size_t offset = ring_next_;
-  ring_next_ = (ring_next_ + bytes.size() + kAlignment - 1) / kAlignment * kAlignment;
-  std::memcpy(ring_host_ + offset, bytes.data(), bytes.size());
-  Note(cudaMemcpyAsync(ring_device_ + offset, ring_host_ + offset, bytes.size(),
-                       cudaMemcpyHostToDevice, stream_),
-       "uploading");
-  recent_[recent_next_] = {offset, bytes.size()};
-  recent_next_ = (recent_next_ + 1) % kRecent;
-  return ring_device_ + offset;
+void Device::BeginOperation() {
+  if (uploaded_bytes_ > kUploadBytes / 2) (void)Synchronize();
+}
+
+const std::byte* Device::UploadBytes(std::span<const std::byte> bytes, size_t capacity) {
+  const std::byte* place = queue_->Upload(bytes, capacity);
+  KVP_CHECK(place != nullptr) << bytes.size() << " bytes in one operation";
+  uploaded_bytes_ += std::max(bytes.size(), capacity) + 256;
+  return place;
 }
 
 // Through pinned memory: pageable copies run at a fraction of the bus's speed.
 void Device::CopyToHost(void* to, const std::byte* from, size_t bytes) {
   for (size_t done = 0; done < bytes && ok(); done += kBounceBytes) {
     const size_t part = std::min(kBounceBytes, bytes - done);
-    Note(cudaMemcpyAsync(bounce_host_, from + done, part, cudaMemcpyDeviceToHost, stream_),
+    Note(cudaMemcpyAsync(bounce_host_, from + done, part, cudaMemcpyDeviceToHost, stream()),
          "copying to the host");
     if (!Synchronize().ok()) return;
     std::memcpy(static_cast<std::byte*>(to) + done, bounce_host_, part);
@@ -119,7 +112,7 @@ void Device::CopyFromHost(std::byte* to, const void* from, size_t bytes) {
   for (size_t done = 0; done < bytes && ok(); done += kBounceBytes) {
     const size_t part = std::min(kBounceBytes, bytes - done);
     std::memcpy(bounce_host_, static_cast<const std::byte*>(from) + done, part);
-    Note(cudaMemcpyAsync(to + done, bounce_host_, part, cudaMemcpyHostToDevice, stream_),
+    Note(cudaMemcpyAsync(to + done, bounce_host_, part, cudaMemcpyHostToDevice, stream()),
          "copying from the host");
     if (!Synchronize().ok()) return;
   }
@@ -128,14 +121,14 @@ void Device::CopyFromHost(std::byte* to, const void* from, size_t bytes) {
 // The device's copy must not overlap: parts go through a buffer, in ascending order.
 void Device::Move(std::byte* to, const std::byte* from, size_t bytes) {
   if (to + bytes <= from) {
-    Note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "moving");
+    Note(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "moving");
     return;
   }
   for (size_t done = 0; done < bytes; done += kBounceBytes) {
     const size_t part = std::min(kBounceBytes, bytes - done);
-    Note(cudaMemcpyAsync(bounce_device_, from + done, part, cudaMemcpyDeviceToDevice, stream_),
+    Note(cudaMemcpyAsync(bounce_device_, from + done, part, cudaMemcpyDeviceToDevice, stream()),
          "moving");
-    Note(cudaMemcpyAsync(to + done, bounce_device_, part, cudaMemcpyDeviceToDevice, stream_),
+    Note(cudaMemcpyAsync(to + done, bounce_device_, part, cudaMemcpyDeviceToDevice, stream()),
          "moving");
   }
 }

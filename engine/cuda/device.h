@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/cuda/launch_queue.h"
 #include "engine/ops/backend.h"
 
 namespace kvpareto::cuda {
@@ -45,51 +46,53 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
-  cudaStream_t stream() const { return stream_; }
+  // For what is issued directly: comes after all that was queued.
+  cudaStream_t stream() {
+    queue_->Flush();
+    return stream_;
+  }
+  LaunchQueue& queue() { return *queue_; }
   int multiprocessors() const { return multiprocessors_; }
   bool ok() const { return status_.ok(); }
 
-  // Keeps the first error; also picks up that of the last launch.
+  // Keeps the first error.
   void Note(cudaError_t error, std::string_view what);
-  void NoteLaunch(std::string_view what) { Note(cudaGetLastError(), what); }
   absl::Status Synchronize();
 
-  // Copies a small array to the device; the copy is valid until kRingBytes more have been uploaded,
-  // in stream order. The same content again in a row costs nothing.
+  // Makes room for the uploads of one operation, before its first: up to kUploadBytes / 2.
+  void BeginOperation();
+  // Which uploads are still there: those made since this number changed.
+  int upload_epoch() const { return upload_epoch_; }
+  // Copies a small array to the device, for kernels queued from now on. Room for `capacity` values
+  // is set aside, so that tables which grow slowly keep their places from step to step.
   template <typename T>
-  const T* Upload(std::span<const T> values) {
-    return reinterpret_cast<const T*>(UploadBytes(std::as_bytes(values)));
+  const T* Upload(std::span<const T> values, size_t capacity = 0) {
+    return reinterpret_cast<const T*>(UploadBytes(std::as_bytes(values), capacity * sizeof(T)));
   }
 
   void CopyToHost(void* to, const std::byte* from, size_t bytes);
   void CopyFromHost(std::byte* to, const void* from, size_t bytes);
   void Move(std::byte* to, const std::byte* from, size_t bytes);
 
-  size_t scratch_bytes() const { return kRingBytes + kBounceBytes; }
+  size_t scratch_bytes() const { return kUploadBytes + kBounceBytes; }
 
  private:
-  static constexpr size_t kRingBytes = size_t{16} << 20;
+  static constexpr size_t kUploadBytes = size_t{32} << 20;
   static constexpr size_t kBounceBytes = size_t{32} << 20;  // of Move, and pinned for copies
-  static constexpr int kRecent = 8;
-
-  struct Recent {
-    size_t offset = 0;
-    size_t bytes = 0;
-  };
 
   Device() = default;
-  const std::byte* UploadBytes(std::span<const std::byte> bytes);
+  const std::byte* UploadBytes(std::span<const std::byte> bytes, size_t capacity);
 
   cudaStream_t stream_ = nullptr;
   int multiprocessors_ = 0;
   absl::Status status_;
-  std::byte* ring_host_ = nullptr;    // pinned, [kRingBytes]
-  std::byte* ring_device_ = nullptr;  // [kRingBytes]
+  std::byte* upload_host_ = nullptr;    // pinned, [kUploadBytes]
+  std::byte* upload_device_ = nullptr;  // [kUploadBytes]
   std::byte* bounce_device_ = nullptr;
   std::byte* bounce_host_ = nullptr;  // pinned
-  size_t ring_next_ = 0;
-  Recent recent_[kRecent];  // the last uploads that are still in the ring
-  int recent_next_ = 0;
+  std::unique_ptr<LaunchQueue> queue_;
+  size_t uploaded_bytes_ = 0;  // since the last rewind, at least
+  int upload_epoch_ = 0;
 };
 
 // Device memory that grows to the largest need so far.

@@ -1,5 +1,3 @@
-#include <cuda_bf16.h>
-
 #include "engine/cuda/elementwise.h"
 
 namespace kvpareto::cuda {
@@ -83,54 +81,38 @@ __global__ void AddBiasKernel(const float* bias, float* y, int64_t elements, int
   if (i < elements) y[i] += bias[i % cols];
 }
 
-__global__ void ToBf16Kernel(const float* x, uint16_t* y, int64_t elements) {
-  const int64_t i = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * 4;
-  if (i + 4 <= elements) {
-    const float4 v = *reinterpret_cast<const float4*>(x + i);
-    __nv_bfloat162 pair[2] = {__floats2bfloat162_rn(v.x, v.y), __floats2bfloat162_rn(v.z, v.w)};
-    *reinterpret_cast<uint2*>(y + i) = *reinterpret_cast<uint2*>(pair);
-    return;
-  }
-  for (int64_t j = i; j < elements; ++j) y[j] = __bfloat16_as_ushort(__float2bfloat16_rn(x[j]));
-}
-
 }  // namespace
 
-void LaunchRmsNorm(const RmsNormParams& p, cudaStream_t stream) {
+void LaunchRmsNorm(const RmsNormParams& p, LaunchQueue& queue) {
   const int groups = (p.last - p.first) / p.group;
   const int threads = p.group >= 2048 ? 512 : p.group >= 512 ? 256 : 64;
-  if (p.rows * groups > 0) RmsNormKernel<<<p.rows * groups, threads, 0, stream>>>(p);
+  if (p.rows * groups > 0) queue.Add(RmsNormKernel, {p.rows * groups, threads, 0}, p);
   const int64_t outside = int64_t{p.rows} * (p.cols - (p.last - p.first));
   if (p.x != p.y && outside > 0) {
-    CopyOutsideKernel<<<BlocksFor(outside, kThreads), kThreads, 0, stream>>>(p);
+    queue.Add(CopyOutsideKernel, {BlocksFor(outside, kThreads), kThreads, 0}, p);
   }
 }
 
-void LaunchRope(const RopeParams& p, cudaStream_t stream) {
+void LaunchRope(const RopeParams& p, LaunchQueue& queue) {
   const int64_t items = int64_t{p.rows} * p.heads * (p.head_dim / 2);
-  if (items > 0) RopeKernel<<<BlocksFor(items, kThreads), kThreads, 0, stream>>>(p);
+  if (items > 0) queue.Add(RopeKernel, {BlocksFor(items, kThreads), kThreads, 0}, p);
 }
 
-void LaunchSiluMul(const float* x, float* y, int rows, int cols, cudaStream_t stream) {
+void LaunchSiluMul(const float* x, float* y, int rows, int cols, LaunchQueue& queue) {
   const int64_t elements = int64_t{rows} * cols;
   if (elements == 0) return;
-  SiluMulKernel<<<BlocksFor(elements, kThreads), kThreads, 0, stream>>>(x, y, elements, cols);
+  queue.Add(SiluMulKernel, {BlocksFor(elements, kThreads), kThreads, 0}, x, y, elements, cols);
 }
 
 void LaunchGatherRows(const float* x, const int32_t* rows, float* y, int num_rows, int cols,
-                      cudaStream_t stream) {
-  if (num_rows > 0) GatherRowsKernel<<<num_rows, kThreads, 0, stream>>>(x, rows, y, cols);
+                      LaunchQueue& queue) {
+  if (num_rows > 0) queue.Add(GatherRowsKernel, {num_rows, kThreads, 0}, x, rows, y, cols);
 }
 
-void LaunchAddBias(const float* bias, float* y, int rows, int cols, cudaStream_t stream) {
+void LaunchAddBias(const float* bias, float* y, int rows, int cols, LaunchQueue& queue) {
   const int64_t elements = int64_t{rows} * cols;
   if (elements == 0) return;
-  AddBiasKernel<<<BlocksFor(elements, kThreads), kThreads, 0, stream>>>(bias, y, elements, cols);
-}
-
-void LaunchToBf16(const float* x, uint16_t* y, int64_t elements, cudaStream_t stream) {
-  if (elements == 0) return;
-  ToBf16Kernel<<<BlocksFor((elements + 3) / 4, kThreads), kThreads, 0, stream>>>(x, y, elements);
+  queue.Add(AddBiasKernel, {BlocksFor(elements, kThreads), kThreads, 0}, bias, y, elements, cols);
 }
 
 }  // namespace kvpareto::cuda

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "engine/cuda/launch_queue.h"
+
 namespace kvpareto::cuda {
 
 struct RmsNormParams {
@@ -18,7 +20,7 @@ struct RmsNormParams {
   int last = 0;
   float epsilon = 0.0f;
 };
-void LaunchRmsNorm(const RmsNormParams& params, cudaStream_t stream);
+void LaunchRmsNorm(const RmsNormParams& params, LaunchQueue& queue);
 
 struct RopeParams {
   float* x = nullptr;  // [rows, stride]
@@ -30,16 +32,13 @@ struct RopeParams {
   const int32_t* positions = nullptr;  // [rows]
   const float* frequency = nullptr;    // [head_dim / 2]
 };
-void LaunchRope(const RopeParams& params, cudaStream_t stream);
+void LaunchRope(const RopeParams& params, LaunchQueue& queue);
 
 // y [rows, cols] = silu(x[:, :cols]) * x[:, cols:]
-void LaunchSiluMul(const float* x, float* y, int rows, int cols, cudaStream_t stream);
+void LaunchSiluMul(const float* x, float* y, int rows, int cols, LaunchQueue& queue);
 // y row i = x row rows[i].
 void LaunchGatherRows(const float* x, const int32_t* rows, float* y, int num_rows, int cols,
-                      cudaStream_t stream);
+                      LaunchQueue& queue);
 // y += bias on every row.
-void LaunchAddBias(const float* bias, float* y, int rows, int cols, cudaStream_t stream);
-// bf16, row-major.
-void LaunchToBf16(const float* x, uint16_t* y, int64_t elements, cudaStream_t stream);
-
+void LaunchAddBias(const float* bias, float* y, int rows, int cols, LaunchQueue& queue);
 }  // namespace kvpareto::cuda

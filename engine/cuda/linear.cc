@@ -82,7 +82,7 @@ void Linear::RunDecode(const LinearArgs& args, int first_row, int rows) {
     auto* packed =
         reinterpret_cast<uint32_t*>(packed_x_.Reserve(PackedActivationBytes(rows, blocks)));
     if (packed == nullptr) return;
-    LaunchPackActivations(params.x, rows, args.x.cols, blocks, packed, device_.stream());
+    LaunchPackActivations(params.x, rows, args.x.cols, blocks, packed, device_.queue());
     params.packed_x = packed;
   }
   int column = 0;
@@ -90,10 +90,9 @@ void Linear::RunDecode(const LinearArgs& args, int first_row, int rows) {
     params.w = matrix;
     params.y = const_cast<float*>(RowOf(args.y, first_row)) + column;
     params.bias = bias == nullptr ? nullptr : bias->vector() + column;
-    LaunchLinearDecode(params, device_.stream());
+    LaunchLinearDecode(params, device_.queue());
     column += matrix.rows;
   }
-  device_.NoteLaunch("linear layer of decode rows");
 }
 
 void Linear::RunPrefill(const LinearArgs& args, int first_row, int rows) {
@@ -101,7 +100,7 @@ void Linear::RunPrefill(const LinearArgs& args, int first_row, int rows) {
   const int k = weight.matrices()[0].blocks * kBlockCols;
   auto* x = reinterpret_cast<uint16_t*>(rounded_x_.Reserve(size_t(rows) * k * sizeof(uint16_t)));
   if (x == nullptr) return;
-  LaunchPadBf16(RowOf(args.x, first_row), rows, args.x.cols, k, x, device_.stream());
+  LaunchPadBf16(RowOf(args.x, first_row), rows, args.x.cols, k, x, device_.queue());
   float* y = const_cast<float*>(RowOf(args.y, first_row));
   const size_t panel_bytes = size_t{kPanelRows} * k * sizeof(uint16_t);
   const int batch = static_cast<int>(std::max<size_t>(1, kPanelBytes / panel_bytes));
@@ -111,7 +110,7 @@ void Linear::RunPrefill(const LinearArgs& args, int first_row, int rows) {
       const int panels = std::min(batch, matrix.panels() - panel);
       auto* w = reinterpret_cast<uint16_t*>(panel_.Reserve(panels * panel_bytes));
       if (w == nullptr) return;
-      LaunchUnpackPanels(matrix, panel, panels, w, device_.stream());
+      LaunchUnpackPanels(matrix, panel, panels, w, device_.queue());
       Multiply({.x = x,
                 .w = w,
                 .y = y + column + panel * kPanelRows,
@@ -125,9 +124,8 @@ void Linear::RunPrefill(const LinearArgs& args, int first_row, int rows) {
   }
   if (args.bias != nullptr) {
     LaunchAddBias(static_cast<const DeviceWeight*>(args.bias)->vector(), y, rows, args.y.cols,
-                  device_.stream());
+                  device_.queue());
   }
-  device_.NoteLaunch("linear layer of prefill rows");
 }
 
 void Linear::Multiply(const Product& product) {

@@ -282,7 +282,7 @@ __global__ void __launch_bounds__(kThreads) StreamKernel(LinearDecodeParams p) {
 }
 
 template <CodeFormat kFormat, bool kWide, int kGroup, int kTiles, int kPanels>
-void Launch(const LinearDecodeParams& p, cudaStream_t stream) {
+void Launch(const LinearDecodeParams& p, LaunchQueue& queue) {
   constexpr int kColumns = (kTiles == 0 ? 1 : kTiles) * 8;
   size_t shared = sizeof(float) * kWarps * kPanels * kPanelRows * kColumns;
   if (kTiles == 0) shared = max(shared, size_t(p.w.blocks) * kBlockCols * sizeof(uint16_t));
@@ -291,30 +291,30 @@ void Launch(const LinearDecodeParams& p, cudaStream_t stream) {
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(shared));
   }
-  kernel<<<(p.w.panels() + kPanels - 1) / kPanels, kThreads, shared, stream>>>(p);
+  queue.Add(kernel, {(p.w.panels() + kPanels - 1) / kPanels, kThreads, shared}, p);
 }
 
 // Tiles of 8 tokens that a kernel reads for so many tokens: 1, 2, 4 or 8.
 int TilesFor(int tokens) { return tokens <= 8 ? 1 : tokens <= 16 ? 2 : tokens <= 32 ? 4 : 8; }
 
 template <CodeFormat kFormat, bool kWide, int kGroup>
-void LaunchFor(const LinearDecodeParams& p, cudaStream_t stream) {
-  if (p.tokens == 1) return Launch<kFormat, kWide, kGroup, 0, 1>(p, stream);
-  if (p.tokens <= 8) return Launch<kFormat, kWide, kGroup, 1, 1>(p, stream);
-  if (p.tokens <= 16) return Launch<kFormat, kWide, kGroup, 2, 2>(p, stream);
-  if (p.tokens <= 32) return Launch<kFormat, kWide, kGroup, 4, 2>(p, stream);
-  Launch<kFormat, kWide, kGroup, 8, 1>(p, stream);
+void LaunchFor(const LinearDecodeParams& p, LaunchQueue& queue) {
+  if (p.tokens == 1) return Launch<kFormat, kWide, kGroup, 0, 1>(p, queue);
+  if (p.tokens <= 8) return Launch<kFormat, kWide, kGroup, 1, 1>(p, queue);
+  if (p.tokens <= 16) return Launch<kFormat, kWide, kGroup, 2, 2>(p, queue);
+  if (p.tokens <= 32) return Launch<kFormat, kWide, kGroup, 4, 2>(p, queue);
+  Launch<kFormat, kWide, kGroup, 8, 1>(p, queue);
 }
 
 template <CodeFormat kFormat, bool kWide>
-void LaunchGroup(const LinearDecodeParams& p, cudaStream_t stream) {
+void LaunchGroup(const LinearDecodeParams& p, LaunchQueue& queue) {
   if (p.w.group == 16) {
     // Only 8-bit codes come in such small groups (Q6_K).
-    if constexpr (kFormat == CodeFormat::kInt8) LaunchFor<kFormat, kWide, 16>(p, stream);
+    if constexpr (kFormat == CodeFormat::kInt8) LaunchFor<kFormat, kWide, 16>(p, queue);
   } else if (p.w.group == 32) {
-    LaunchFor<kFormat, kWide, 32>(p, stream);
+    LaunchFor<kFormat, kWide, 32>(p, queue);
   } else {
-    LaunchFor<kFormat, kWide, 64>(p, stream);
+    LaunchFor<kFormat, kWide, 64>(p, queue);
   }
 }
 
@@ -349,16 +349,16 @@ __global__ void PackActivationsKernel(const float* x, int tokens, int cols, int 
 
 }  // namespace
 
-void LaunchLinearDecode(const LinearDecodeParams& p, cudaStream_t stream) {
+void LaunchLinearDecode(const LinearDecodeParams& p, LaunchQueue& queue) {
   if (p.w.format == CodeFormat::kBf16) {
-    return LaunchFor<CodeFormat::kBf16, false, 64>(p, stream);
+    return LaunchFor<CodeFormat::kBf16, false, 64>(p, queue);
   }
   if (p.w.format == CodeFormat::kInt4) {
-    return p.w.wide_params ? LaunchGroup<CodeFormat::kInt4, true>(p, stream)
-                           : LaunchGroup<CodeFormat::kInt4, false>(p, stream);
+    return p.w.wide_params ? LaunchGroup<CodeFormat::kInt4, true>(p, queue)
+                           : LaunchGroup<CodeFormat::kInt4, false>(p, queue);
   }
-  p.w.wide_params ? LaunchGroup<CodeFormat::kInt8, true>(p, stream)
-                  : LaunchGroup<CodeFormat::kInt8, false>(p, stream);
+  p.w.wide_params ? LaunchGroup<CodeFormat::kInt8, true>(p, queue)
+                  : LaunchGroup<CodeFormat::kInt8, false>(p, queue);
 }
 
 size_t PackedActivationBytes(int tokens, int blocks) {
@@ -366,10 +366,10 @@ size_t PackedActivationBytes(int tokens, int blocks) {
 }
 
 void LaunchPackActivations(const float* x, int tokens, int cols, int blocks, uint32_t* packed,
-                           cudaStream_t stream) {
+                           LaunchQueue& queue) {
   const int items = TilesFor(tokens) * blocks * 32;
-  PackActivationsKernel<<<(items + 255) / 256, 256, 0, stream>>>(x, tokens, cols, blocks, items,
-                                                                 packed);
+  queue.Add(PackActivationsKernel, {(items + 255) / 256, 256, 0}, x, tokens, cols, blocks, items,
+            packed);
 }
 
 }  // namespace kvpareto::cuda

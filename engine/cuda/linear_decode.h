@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "engine/cuda/launch_queue.h"
 #include "engine/cuda/packed_matrix.h"
 
 namespace kvpareto::cuda {
@@ -25,11 +26,11 @@ struct LinearDecodeParams {
   int y_stride = 0;
   bool accumulate = false;
 };
-void LaunchLinearDecode(const LinearDecodeParams& params, cudaStream_t stream);
+void LaunchLinearDecode(const LinearDecodeParams& params, LaunchQueue& queue);
 
 // Bytes of packed_x, and its making: x [tokens, cols].
 size_t PackedActivationBytes(int tokens, int blocks);
 void LaunchPackActivations(const float* x, int tokens, int cols, int blocks, uint32_t* packed,
-                           cudaStream_t stream);
+                           LaunchQueue& queue);
 
 }  // namespace kvpareto::cuda

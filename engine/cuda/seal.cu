@@ -188,13 +188,13 @@ template <int kBits, typename Policy>
 inline constexpr bool kHasKernel<kv::IntCodec<kBits, Policy>> = true;
 
 template <typename Codec>
-void Seal(const TileBatch& batch, dim3 grid, cudaStream_t stream) {
+void Seal(const TileBatch& batch, dim3 grid, LaunchQueue& queue) {
   if constexpr (kHasKernel<Codec>) {
-    const size_t shared =
-        size_t{4} * kv::kBlockTokens * batch.head_dim + Codec::Regions(batch.role, batch.head_dim).bytes;
+    const size_t shared = size_t{4} * kv::kBlockTokens * batch.head_dim +
+                          Codec::Regions(batch.role, batch.head_dim).bytes;
     cudaFuncSetAttribute(SealKernel<Codec>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                          static_cast<int>(shared));
-    SealKernel<Codec><<<grid, kThreads, shared, stream>>>(batch);
+    queue.Add(SealKernel<Codec>, {grid, kThreads, shared}, batch);
   }
 }
 
@@ -206,20 +206,20 @@ bool CanSeal(kv::CodecId codec) {
   return can;
 }
 
-void LaunchSeal(const TileBatch& batch, cudaStream_t stream) {
+void LaunchSeal(const TileBatch& batch, LaunchQueue& queue) {
   const dim3 grid(batch.num_items, batch.kv_heads);
   if (batch.codec == kv::CodecId::kBf16 || batch.codec == kv::CodecId::kF32) {
-    CopyKernel<<<grid, kThreads, 0, stream>>>(batch);
+    queue.Add(CopyKernel, {grid, kThreads, 0}, batch);
     return;
   }
   kv::VisitCodec(batch.codec,
-                 [&](auto tag) { Seal<typename decltype(tag)::type>(batch, grid, stream); });
+                 [&](auto tag) { Seal<typename decltype(tag)::type>(batch, grid, queue); });
 }
 
-void LaunchUnseal(const TileBatch& batch, cudaStream_t stream) {
+void LaunchUnseal(const TileBatch& batch, LaunchQueue& queue) {
   const dim3 grid(batch.num_items, batch.kv_heads);
   kv::VisitCodec(batch.codec, [&](auto tag) {
-    UnsealKernel<typename decltype(tag)::type><<<grid, kThreads, 0, stream>>>(batch);
+    queue.Add(UnsealKernel<typename decltype(tag)::type>, {grid, kThreads, 0}, batch);
   });
 }
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/cuda/launch_queue.h"
 #include "engine/kv/codec.h"
 
 namespace kvpareto::cuda {
@@ -33,8 +34,8 @@ struct TileBatch {
 
 // Whether LaunchSeal knows the codec; the others are encoded by the host.
 bool CanSeal(kv::CodecId codec);
-void LaunchSeal(const TileBatch& batch, cudaStream_t stream);
+void LaunchSeal(const TileBatch& batch, LaunchQueue& queue);
 // Every codec. `to` are open tiles of kBlockTokens tokens.
-void LaunchUnseal(const TileBatch& batch, cudaStream_t stream);
+void LaunchUnseal(const TileBatch& batch, LaunchQueue& queue);
 
 }  // namespace kvpareto::cuda

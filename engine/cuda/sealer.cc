@@ -60,9 +60,8 @@ void Sealer::Run(const SealArgs& args) {
                 .num_items = static_cast<int>(items.size()),
                 .items = device_.Upload(std::span<const TileItem>(items)),
                 .ranges = ranges},
-               device_.stream());
+               device_.queue());
   }
-  device_.NoteLaunch("sealing");
 }
 
 void Sealer::SealOnHost(const Tile& tile, int kv_heads, int head_dim) {

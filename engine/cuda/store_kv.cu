@@ -8,8 +8,8 @@ constexpr int kThreads = 128;
 
 // One block per item, head and role, and per kThreads elements in turn. Keys go token by token so
 // that a warp writes neighbouring words; values channel by channel.
-__global__ void StoreKvKernel(const __grid_constant__ StoreParams p) {
-  const StoreItem& item = p.items[blockIdx.x];
+__global__ void StoreKvKernel(StoreParams p) {
+  const StoreItem item = p.items[blockIdx.x];
   const int head = blockIdx.y / 2;
   const bool key = blockIdx.y % 2 == 0;
   const kv::LayerLayout& layout = item.layout;
@@ -36,10 +36,10 @@ __global__ void StoreKvKernel(const __grid_constant__ StoreParams p) {
 
 }  // namespace
 
-void LaunchStoreKv(const StoreParams& p, cudaStream_t stream) {
+void LaunchStoreKv(const StoreParams& p, LaunchQueue& queue) {
   const int parts = (p.max_tokens * p.head_dim + kThreads * 8 - 1) / (kThreads * 8);
   const dim3 grid(p.num_items, 2 * p.kv_heads, parts);
-  StoreKvKernel<<<grid, kThreads, 0, stream>>>(p);
+  queue.Add(StoreKvKernel, {grid, kThreads, 0}, p);
 }
 
 }  // namespace kvpareto::cuda

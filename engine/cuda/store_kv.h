@@ -5,6 +5,7 @@
 
 #include <cstddef>
 
+#include "engine/cuda/launch_queue.h"
 #include "engine/kv/block_layout.h"
 
 namespace kvpareto::cuda {
@@ -17,11 +18,8 @@ struct StoreItem {
   int first_row = 0;
 };
 
-inline constexpr int kStoreBatch = 32;
-
-// Passed by value: no table has to be copied to the device for a few items.
 struct StoreParams {
-  StoreItem items[kStoreBatch];
+  const StoreItem* items = nullptr;  // [num_items], device
   int num_items = 0;
   int max_tokens = 0;  // of any item
   const float* qkv = nullptr;
@@ -31,6 +29,6 @@ struct StoreParams {
   int kv_heads = 0;
   int head_dim = 0;
 };
-void LaunchStoreKv(const StoreParams& params, cudaStream_t stream);
+void LaunchStoreKv(const StoreParams& params, LaunchQueue& queue);
 
 }  // namespace kvpareto::cuda

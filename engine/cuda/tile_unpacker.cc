@@ -108,9 +108,8 @@ bool TileUnpacker::Run(std::vector<OpenPiece>& pieces) {
                   .num_items = static_cast<int>(items.size()),
                   .items = device_.Upload(std::span<const TileItem>(items)),
                   .ranges = ranges},
-                 device_.stream());
+                 device_.queue());
   }
-  device_.NoteLaunch("unpacking tiles");
   return true;
 }
 

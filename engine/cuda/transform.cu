@@ -126,15 +126,16 @@ int RowBlocks(int rows) { return (rows + kRows - 1) / kRows; }
 
 }  // namespace
 
-void LaunchTransformKv(const TransformParams& p, cudaStream_t stream) {
+void LaunchTransformKv(const TransformParams& p, LaunchQueue& queue) {
   if (p.rows == 0) return;
   const dim3 grid(RowBlocks(p.rows), p.heads + 2 * p.kv_heads);
-  TransformKvKernel<<<grid, ThreadsFor(p.head_dim), 0, stream>>>(p);
+  queue.Add(TransformKvKernel, {grid, ThreadsFor(p.head_dim), 0}, p);
 }
 
-void LaunchTransformOutput(const TransformParams& p, cudaStream_t stream) {
+void LaunchTransformOutput(const TransformParams& p, LaunchQueue& queue) {
   if (p.rows == 0) return;
-  TransformOutputKernel<<<dim3(RowBlocks(p.rows), p.heads), ThreadsFor(p.head_dim), 0, stream>>>(p);
+  queue.Add(TransformOutputKernel, {dim3(RowBlocks(p.rows), p.heads), ThreadsFor(p.head_dim), 0},
+            p);
 }
 
 }  // namespace kvpareto::cuda

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "engine/cuda/launch_queue.h"
+
 namespace kvpareto::cuda {
 
 // As LayerTransform; device pointers.
@@ -35,7 +37,7 @@ struct TransformParams {
   const int32_t* positions = nullptr;  // [rows], device
   const float* frequency = nullptr;    // [head_dim / 2], device
 };
-void LaunchTransformKv(const TransformParams& params, cudaStream_t stream);
-void LaunchTransformOutput(const TransformParams& params, cudaStream_t stream);
+void LaunchTransformKv(const TransformParams& params, LaunchQueue& queue);
+void LaunchTransformOutput(const TransformParams& params, LaunchQueue& queue);
 
 }  // namespace kvpareto::cuda

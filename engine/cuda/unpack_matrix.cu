@@ -119,25 +119,26 @@ unsigned BlocksFor(int64_t items) { return static_cast<unsigned>((items + 255) /
 }  // namespace
 
 void LaunchUnpackPanels(const PackedMatrix& w, int first_panel, int panels, uint16_t* to,
-                        cudaStream_t stream) {
+                        LaunchQueue& queue) {
   if (w.format == CodeFormat::kInt4 && !w.wide_params && w.cols % kBlockCols == 0) {
     const int items = panels * w.blocks;
-    UnpackInt4Kernel<<<BlocksFor(int64_t{items} * 32), 256, 0, stream>>>(w, first_panel, items, to);
+    queue.Add(UnpackInt4Kernel, {BlocksFor(int64_t{items} * 32), 256, 0}, w, first_panel, items,
+              to);
     return;
   }
   const int64_t items = int64_t{panels} * kPanelRows * w.blocks * kBlockCols / 4;
-  UnpackKernel<<<BlocksFor(items), 256, 0, stream>>>(w, first_panel, items, to);
+  queue.Add(UnpackKernel, {BlocksFor(items), 256, 0}, w, first_panel, items, to);
 }
 
 void LaunchEmbed(const PackedMatrix& w, const int32_t* ids, int num_ids, int first_row, float* y,
-                 cudaStream_t stream) {
-  if (num_ids > 0) EmbedKernel<<<num_ids, 256, 0, stream>>>(w, ids, first_row, y);
+                 LaunchQueue& queue) {
+  if (num_ids > 0) queue.Add(EmbedKernel, {num_ids, 256, 0}, w, ids, first_row, y);
 }
 
 void LaunchPadBf16(const float* x, int rows, int cols, int padded, uint16_t* to,
-                   cudaStream_t stream) {
+                   LaunchQueue& queue) {
   const int64_t items = int64_t{rows} * padded / 4;
-  if (items > 0) PadBf16Kernel<<<BlocksFor(items), 256, 0, stream>>>(x, items, cols, padded, to);
+  if (items > 0) queue.Add(PadBf16Kernel, {BlocksFor(items), 256, 0}, x, items, cols, padded, to);
 }
 
 }  // namespace kvpareto::cuda
