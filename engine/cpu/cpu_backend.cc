@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -105,6 +106,15 @@ class CpuBackend : public Backend {
     });
   }
 
+  // Calls fn(first row, rows) for blocks of the item's rows.
+  template <typename Fn>
+  void ForRowBlocks(const TransformItem& item, int cols, Fn&& fn) {
+    constexpr int kRows = cpu::kTransformRows;
+    ForRows((item.num_rows + kRows - 1) / kRows, kRows * cols, [&](int block) {
+      fn(item.first_row + block * kRows, std::min(kRows, item.num_rows - block * kRows));
+    });
+  }
+
   const Isa isa_;
   cpu::ThreadPool pool_;
   const cpu::ElementwiseKernels& elementwise_;
@@ -160,25 +170,31 @@ void CpuBackend::Rope(const RopeArgs& args) {
 void CpuBackend::TransformKv(const TransformKvArgs& args) {
   KVP_CHECK(args.head_dim / 2 <= kMaxHeadPairs &&
             static_cast<int>(args.positions.size()) == args.qkv.rows);
+  const int cols = (args.heads + 2 * args.kv_heads) * args.head_dim;
   for (const TransformItem& item : args.items) {
-    ForRows(item.num_rows, (args.heads + 2 * args.kv_heads) * args.head_dim, [&](int i) {
-      const int row = item.first_row + i;
-      const cpu::TransformRow target = {
-          .q = RowOf(args.qkv, row),
-          .k = RowOf(args.qkv, row) + args.k_first_col,
-          .v = RowOf(args.qkv, row) + args.v_first_col,
-          .bias_query = args.bias_query.data == nullptr ? nullptr : RowOf(args.bias_query, row),
-          .position = args.positions[row]};
-      cpu::TransformKvRow(elementwise_, *item.transform, args, target);
+    ForRowBlocks(item, cols, [&](int first, int count) {
+      std::array<cpu::TransformRow, cpu::kTransformRows> rows;
+      for (int i = 0; i < count; ++i) {
+        const int row = first + i;
+        float* const bias_query =
+            args.bias_query.data == nullptr ? nullptr : RowOf(args.bias_query, row);
+        rows[i] = {.q = RowOf(args.qkv, row),
+                   .k = RowOf(args.qkv, row) + args.k_first_col,
+                   .v = RowOf(args.qkv, row) + args.v_first_col,
+                   .bias_query = bias_query,
+                   .position = args.positions[row]};
+      }
+      cpu::TransformKvRows(elementwise_, *item.transform, args, {rows.data(), size_t(count)});
     });
   }
 }
 
 void CpuBackend::TransformOutput(const TransformOutputArgs& args) {
   for (const TransformItem& item : args.items) {
-    ForRows(item.num_rows, args.heads * args.head_dim, [&](int i) {
-      cpu::TransformOutputRow(elementwise_, *item.transform, args,
-                              RowOf(args.out, item.first_row + i));
+    ForRowBlocks(item, args.heads * args.head_dim, [&](int first, int count) {
+      std::array<float*, cpu::kTransformRows> rows;
+      for (int i = 0; i < count; ++i) rows[i] = RowOf(args.out, first + i);
+      cpu::TransformOutputRows(elementwise_, *item.transform, args, {rows.data(), size_t(count)});
     });
   }
 }

@@ -29,10 +29,13 @@ void Rope(const float* cosine, const float* sine, int pairs, float* x) {
   }
 }
 
-void MultiplyRow(const float* x, const float* matrix, int n, float* y) {
-  for (int o = 0; o < n; ++o) y[o] = 0.0f;
-  for (int i = 0; i < n; ++i) {
-    for (int o = 0; o < n; ++o) y[o] += x[i] * matrix[static_cast<size_t>(i) * n + o];
+void MultiplyRows(float* const* x, int count, const float* matrix, int n) {
+  for (int v = 0; v < count; ++v) {
+    float y[kMaxMultiply] = {};
+    for (int i = 0; i < n; ++i) {
+      for (int o = 0; o < n; ++o) y[o] += x[v][i] * matrix[static_cast<size_t>(i) * n + o];
+    }
+    for (int o = 0; o < n; ++o) x[v][o] = y[o];
   }
 }
 
@@ -45,7 +48,7 @@ void SiluMul(const float* gate, const float* up, int cols, float* y) {
 constinit const ElementwiseKernels kElementwiseScalar = {.rms_norm = RmsNorm,
                                                          .rope_angles = RopeAngles,
                                                          .rope = Rope,
-                                                         .multiply_row = MultiplyRow,
+                                                         .multiply_rows = MultiplyRows,
                                                          .silu_mul = SiluMul};
 
 }  // namespace kvpareto::cpu

@@ -5,6 +5,8 @@
 
 namespace kvpareto::cpu {
 
+inline constexpr int kMaxMultiply = 256;
+
 struct ElementwiseKernels {
   // y = x / sqrt(mean(x^2) + epsilon) * weight; y may be x.
   void (*rms_norm)(const float* x, const float* weight, int cols, float epsilon, float* y);
@@ -13,9 +15,9 @@ struct ElementwiseKernels {
                       float* sine);
   // Rotates (x[i], x[i + pairs]) of one head in place.
   void (*rope)(const float* cosine, const float* sine, int pairs, float* x);
-  // y[o] = sum_i x[i] matrix[i][o], matrix [n, n] row-major; y is not x. The order of the sums is
-  // fixed.
-  void (*multiply_row)(const float* x, const float* matrix, int n, float* y);
+  // Each of `count` vectors x becomes y[o] = sum_i x[i] matrix[i][o]; matrix [n, n] row-major, n up
+  // to kMaxMultiply. The order of a vector's sums depends on nothing else.
+  void (*multiply_rows)(float* const* x, int count, const float* matrix, int n);
   // y = gate / (1 + exp(-gate)) * up
   void (*silu_mul)(const float* gate, const float* up, int cols, float* y);
 };

@@ -105,23 +105,57 @@ void Rope(const float* cosine, const float* sine, int pairs, float* x) {
   }
 }
 
-// Blocks of 64 outputs, whose sums stay in registers.
-void MultiplyRow(const float* x, const float* matrix, int n, float* y) {
-  for (int o = 0; o < n; o += 4 * kLanes) {
-    __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
-                      _mm512_setzero_ps()};
-    for (int i = 0; i < n; ++i) {
-      const __m512 factor = _mm512_set1_ps(x[i]);
-      const float* row = matrix + static_cast<size_t>(i) * n + o;
-      for (int v = 0; v < 4; ++v) {
-        const __mmask16 mask = TailMask(n - o - v * kLanes);
-        sums[v] = _mm512_fmadd_ps(factor, _mm512_maskz_loadu_ps(mask, row + v * kLanes), sums[v]);
+// kRows vectors times kVectors * kLanes columns of a matrix with rows of n, the last vector's lanes
+// masked. The sums stay in registers; a row of the matrix is loaded once for all vectors.
+template <int kRows, int kVectors>
+void MultiplyColumns(float* const* x, const float* matrix, int n, __mmask16 last, float* y) {
+  __m512 sums[kRows][kVectors];
+  for (auto& row : sums) {
+    for (__m512& sum : row) sum = _mm512_setzero_ps();
+  }
+  for (int i = 0; i < n; ++i, matrix += n) {
+    __m512 columns[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      columns[v] =
+          _mm512_maskz_loadu_ps(v + 1 < kVectors ? __mmask16{0xffff} : last, matrix + v * kLanes);
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const __m512 factor = _mm512_set1_ps(x[r][i]);
+      for (int v = 0; v < kVectors; ++v) {
+        sums[r][v] = _mm512_fmadd_ps(factor, columns[v], sums[r][v]);
       }
     }
-    for (int v = 0; v < 4; ++v) {
-      _mm512_mask_storeu_ps(y + o + v * kLanes, TailMask(n - o - v * kLanes), sums[v]);
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) {
+      _mm512_store_ps(y + r * kMaxMultiply + v * kLanes, sums[r][v]);
     }
   }
+}
+
+template <int kRows>
+void MultiplyBlock(float* const* x, const float* matrix, int n) {
+  alignas(64) float y[kRows * kMaxMultiply];
+  constexpr int kWide = 4;  // with 6 rows: 24 sums of 32 registers
+  int o = 0;
+  for (; o + kWide * kLanes <= n; o += kWide * kLanes) {
+    MultiplyColumns<kRows, kWide>(x, matrix + o, n, 0xffff, y + o);
+  }
+  for (; o < n; o += kLanes) {
+    MultiplyColumns<kRows, 1>(x, matrix + o, n, TailMask(n - o), y + o);
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int c = 0; c < n; c += kLanes) {
+      _mm512_mask_storeu_ps(x[r] + c, TailMask(n - c), _mm512_load_ps(y + r * kMaxMultiply + c));
+    }
+  }
+}
+
+void MultiplyRows(float* const* x, int count, const float* matrix, int n) {
+  constexpr int kBlock = 6;
+  for (; count >= kBlock; count -= kBlock, x += kBlock) MultiplyBlock<kBlock>(x, matrix, n);
+  for (; count >= 2; count -= 2, x += 2) MultiplyBlock<2>(x, matrix, n);
+  if (count == 1) MultiplyBlock<1>(x, matrix, n);
 }
 
 void SiluMul(const float* gate, const float* up, int cols, float* y) {
@@ -140,7 +174,7 @@ void SiluMul(const float* gate, const float* up, int cols, float* y) {
 constinit const ElementwiseKernels kElementwiseAvx512 = {.rms_norm = RmsNorm,
                                                          .rope_angles = RopeAngles,
                                                          .rope = Rope,
-                                                         .multiply_row = MultiplyRow,
+                                                         .multiply_rows = MultiplyRows,
                                                          .silu_mul = SiluMul};
 
 }  // namespace kvpareto::cpu

@@ -8,12 +8,37 @@
 namespace kvpareto::cpu {
 namespace {
 
-void Multiply(const ElementwiseKernels& kernels, const float* matrix, int n, float* x) {
-  if (matrix == nullptr) return;
-  float product[kMaxHeadDim];
-  kernels.multiply_row(x, matrix, n, product);
-  std::copy_n(product, n, x);
-}
+static_assert(kMaxHeadDim <= kMaxMultiply);
+
+// Head vectors that go through one matrix.
+class Vectors {
+ public:
+  Vectors(const ElementwiseKernels& kernels, const float* matrix, int n)
+      : kernels_(kernels), matrix_(matrix), n_(n) {}
+  ~Vectors() { Flush(); }
+  Vectors(const Vectors&) = delete;
+  Vectors& operator=(const Vectors&) = delete;
+
+  void Add(float* x) {
+    if (matrix_ == nullptr) return;
+    if (count_ == kMost) Flush();
+    vectors_[count_++] = x;
+  }
+
+ private:
+  static constexpr int kMost = 48;  // a multiple of the kernel's block
+
+  void Flush() {
+    if (count_ > 0) kernels_.multiply_rows(vectors_, count_, matrix_, n_);
+    count_ = 0;
+  }
+
+  const ElementwiseKernels& kernels_;
+  const float* const matrix_;  // [n, n] or null
+  const int n_;
+  float* vectors_[kMost];
+  int count_ = 0;
+};
 
 void Subtract(const float* offset, int n, float* x) {
   if (offset == nullptr) return;
@@ -29,59 +54,72 @@ void MakeBiasQuery(const float* q, const float* bias, int pairs, float* to) {
   }
 }
 
-}  // namespace
+// The KV head's part of [kv_heads, size] floats, or null.
+const float* HeadPart(const float* all, int kv_head, size_t size) {
+  return all == nullptr ? nullptr : all + kv_head * size;
+}
 
-void TransformKvRow(const ElementwiseKernels& kernels, const LayerTransform& transform,
-                    const TransformKvArgs& args, const TransformRow& row) {
+// Takes RoPE_p(b) out of a row's keys and puts the query's part of it aside.
+void RemoveBias(const ElementwiseKernels& kernels, const LayerTransform& transform,
+                const TransformKvArgs& args, const TransformRow& row) {
   const int n = args.head_dim;
-  KVP_CHECK(n <= kMaxHeadDim);
-  const size_t square = static_cast<size_t>(n) * n;
-  const auto matrix_of = [&](const float* matrices, int kv_head) {
-    return matrices == nullptr ? nullptr : matrices + kv_head * square;
-  };
-  const auto vector_of = [&](const float* vectors, int kv_head) {
-    return vectors == nullptr ? nullptr : vectors + kv_head * n;
-  };
-  float cosine[kMaxHeadDim], sine[kMaxHeadDim];
-  if (transform.key_bias != nullptr) {
-    kernels.rope_angles(row.position, args.inverse_frequency.data(), n / 2, cosine, sine);
-  }
   const int group = args.heads / args.kv_heads;
+  float cosine[kMaxHeadDim], sine[kMaxHeadDim];
+  kernels.rope_angles(row.position, args.inverse_frequency.data(), n / 2, cosine, sine);
   for (int h = 0; h < args.kv_heads; ++h) {
-    const float* bias = vector_of(transform.key_bias, h);
-    float* k = row.k + h * n;
-    if (bias != nullptr) {
-      float rotated[kMaxHeadDim];
-      std::copy_n(bias, n, rotated);
-      kernels.rope(cosine, sine, n / 2, rotated);
-      Subtract(rotated, n, k);
-    }
-    Subtract(vector_of(transform.key_center, h), n, k);
-    Multiply(kernels, matrix_of(transform.key_matrix, h), n, k);
+    const float* bias = HeadPart(transform.key_bias, h, n);
+    float rotated[kMaxHeadDim];
+    std::copy_n(bias, n, rotated);
+    kernels.rope(cosine, sine, n / 2, rotated);
+    Subtract(rotated, n, row.k + h * n);
     for (int g = h * group; g < (h + 1) * group; ++g) {
-      float* q = row.q + g * n;
-      if (bias != nullptr) MakeBiasQuery(q, bias, n / 2, row.bias_query + g * n);
-      Multiply(kernels, matrix_of(transform.query_matrix, h), n, q);
+      MakeBiasQuery(row.q + g * n, bias, n / 2, row.bias_query + g * n);
     }
-    float* v = row.v + h * n;
-    Subtract(vector_of(transform.value_center, h), n, v);
-    Multiply(kernels, matrix_of(transform.value_matrix, h), n, v);
   }
 }
 
-void TransformOutputRow(const ElementwiseKernels& kernels, const LayerTransform& transform,
-                        const TransformOutputArgs& args, float* out) {
+}  // namespace
+
+void TransformKvRows(const ElementwiseKernels& kernels, const LayerTransform& transform,
+                     const TransformKvArgs& args, std::span<const TransformRow> rows) {
+  const int n = args.head_dim;
+  KVP_CHECK(n <= kMaxHeadDim);
+  if (transform.key_bias != nullptr) {
+    for (const TransformRow& row : rows) RemoveBias(kernels, transform, args, row);
+  }
+  const int group = args.heads / args.kv_heads;
+  const size_t square = static_cast<size_t>(n) * n;
+  for (int h = 0; h < args.kv_heads; ++h) {
+    Vectors keys(kernels, HeadPart(transform.key_matrix, h, square), n);
+    Vectors queries(kernels, HeadPart(transform.query_matrix, h, square), n);
+    Vectors values(kernels, HeadPart(transform.value_matrix, h, square), n);
+    for (const TransformRow& row : rows) {
+      Subtract(HeadPart(transform.key_center, h, n), n, row.k + h * n);
+      Subtract(HeadPart(transform.value_center, h, n), n, row.v + h * n);
+      keys.Add(row.k + h * n);
+      values.Add(row.v + h * n);
+      for (int g = h * group; g < (h + 1) * group; ++g) queries.Add(row.q + g * n);
+    }
+  }
+}
+
+void TransformOutputRows(const ElementwiseKernels& kernels, const LayerTransform& transform,
+                         const TransformOutputArgs& args, std::span<float* const> rows) {
   const int n = args.head_dim;
   const int group = args.heads / args.kv_heads;
   const size_t square = static_cast<size_t>(n) * n;
-  for (int head = 0; head < args.heads; ++head) {
-    float* o = out + head * n;
-    const int kv_head = head / group;
-    if (transform.output_matrix != nullptr) {
-      Multiply(kernels, transform.output_matrix + kv_head * square, n, o);
+  for (int h = 0; h < args.kv_heads; ++h) {
+    Vectors outputs(kernels, HeadPart(transform.output_matrix, h, square), n);
+    for (float* row : rows) {
+      for (int g = h * group; g < (h + 1) * group; ++g) outputs.Add(row + g * n);
     }
-    if (transform.value_center == nullptr) continue;
-    for (int i = 0; i < n; ++i) o[i] += transform.value_center[kv_head * n + i];
+  }
+  if (transform.value_center == nullptr) return;
+  for (float* row : rows) {
+    for (int head = 0; head < args.heads; ++head) {
+      const float* center = HeadPart(transform.value_center, head / group, n);
+      for (int i = 0; i < n; ++i) row[head * n + i] += center[i];
+    }
   }
 }
 

@@ -178,12 +178,12 @@ TEST(KeyBiasExactnessTest, RemovalAndTermCancel) {
       }
       const TransformKvArgs args = {
           .heads = 1, .kv_heads = 1, .head_dim = kHeadDim, .inverse_frequency = frequencies};
-      TransformKvRow(kernels, transform, args,
-                     {.q = q.data(),
-                      .k = biased.data(),
-                      .v = v.data(),
-                      .bias_query = bias_query.data(),
-                      .position = p});
+      const TransformRow row = {.q = q.data(),
+                                .k = biased.data(),
+                                .v = v.data(),
+                                .bias_query = bias_query.data(),
+                                .position = p};
+      TransformKvRows(kernels, transform, args, {&row, 1});
       // What is stored is as small as the key without bias.
       double stored = 0.0, got = 0.0;
       const float* angle = table.view().chunks[p / 1024] + p % 1024 / 16 * kHeadDim * 16 + p % 16;
