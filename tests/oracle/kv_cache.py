@@ -3,7 +3,8 @@
 A sequence's tokens are [sink | blocks of 64]. A step (a prefill chunk, or one decoded token) reads the tokens
 that it adds itself, the sink, and every block that is not sealed yet as they were stored: bf16. It reads sealed
 blocks decoded. A block is sealed at the end of the step in which it is full and none of its tokens is among the
-newest `recent` tokens. K (after RoPE) and V are rounded to bf16 before anything else happens to them.
+newest `recent` tokens. K (after RoPE) and V go through their rotation, then are rounded to bf16 before anything else
+happens to them.
 """
 import dataclasses
 import re
@@ -25,6 +26,21 @@ def float16_not_below(x):
     half = x.astype(np.float16)
     up = np.nextafter(half, np.float16(np.inf))
     return np.where(half.astype(np.float32) < x, up, half).astype(np.float32)
+
+
+def hadamard(size):
+    """Orthonormal and symmetric [size, size]: Sylvester's matrices of the powers of two that `size` is the sum of, the
+    largest first, along the diagonal."""
+    out, begin = np.zeros((size, size), np.float32), 0
+    for bit in reversed(range(size.bit_length())):
+        block = 1 << bit
+        if size & block:
+            index = np.arange(block)
+            overlap = index[:, None] & index[None, :]
+            ones = sum((overlap >> b) & 1 for b in range(bit + 1))  # entry (i, j) is -1 to the common ones of i and j
+            out[begin:begin + block, begin:begin + block] = np.where(ones % 2, -1, 1) / np.sqrt(block)
+            begin += block
+    return out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +94,24 @@ class KvConfig:
     recent: int
     chunk: int
     overrides: dict  # layer -> (k codec, v codec)
+    k_hadamard: bool = False
+    v_hadamard: bool = False
 
     @staticmethod
     def parse(text):
         words = dict(word.split("=", 1) for word in text.split())
+        unknown = set(words) - {"k", "v", "sink", "recent", "chunk", "layers", "krot", "vrot"}
+        rotations = [words.get(word, "none") for word in ("krot", "vrot")]
+        if unknown or set(rotations) - {"none", "hadamard"}:
+            raise ValueError(f"KV config {text!r} is not known to the oracle")
         overrides = {}
         for item in filter(None, words.get("layers", "").split(",")):
             layer, pair = item.split(":")
             k, v = pair.split("/")
             overrides[int(layer)] = (Codec.parse(k), Codec.parse(v))
         return KvConfig(Codec.parse(words["k"]), Codec.parse(words["v"]), int(words.get("sink", 16)),
-                        int(words.get("recent", 0)), int(words.get("chunk", 256)), overrides)
+                        int(words.get("recent", 0)), int(words.get("chunk", 256)), overrides,
+                        *(rotation == "hadamard" for rotation in rotations))
 
     def codecs(self, layer):
         return self.overrides.get(layer, (self.k, self.v))

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from kv_cache import round_to_bf16
+from kv_cache import hadamard, round_to_bf16
 
 
 @dataclasses.dataclass
@@ -122,6 +122,11 @@ class Model:
     def attention(self, q, k, v, layer, visible, kv, decoded):
         """q [n, heads, d], k, v [n, kv_heads, d] -> [n, heads * d]."""
         n, heads, dim = q.shape
+        rotation = hadamard(dim)  # its own inverse
+        if kv and kv.k_hadamard:
+            q, k = q @ rotation, k @ rotation
+        if kv and kv.v_hadamard:
+            v = v @ rotation
         if kv:
             k, v = round_to_bf16(k), round_to_bf16(v)
             k_codec, v_codec = kv.codecs(layer)
@@ -140,4 +145,6 @@ class Model:
                 out[:, head] += product(p * decoded, np.ascontiguousarray(v_decoded[:, group].T))
             else:
                 out[:, head] = product(p, np.ascontiguousarray(v[:, group].T))
+        if kv and kv.v_hadamard:
+            out = out @ rotation
         return out.reshape(n, heads * dim)

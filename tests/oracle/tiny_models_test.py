@@ -39,6 +39,7 @@ CASES = [
     ("k={token} v=int4-channel sink=33 recent=0 chunk=64", 200),
     ("k=int2-channel v=int2-token sink=0 recent=0 chunk=192", 210),
     ("k=int8-block v=int8-channel sink=16 recent=1 chunk=64 layers=1:bf16/int4-token", 300),
+    ("k=int4-token v=int4-token sink=16 recent=0 chunk=64 krot=hadamard vrot=hadamard", 250),
 ]
 
 

@@ -34,6 +34,28 @@ TEST(KvConfigTest, TextFormIsTheDocumentedOne) {
             "layers=0:bf16/bf16,29:int8-token/int4-token");
 }
 
+TEST(KvConfigTest, TransformsAreWordsOfTheTextForm) {
+  constexpr std::string_view kText =
+      "k=int2-token v=int4-token sink=16 recent=0 chunk=256 krot=balanced vrot=hadamard "
+      "kcenter=static vcenter=static kbias=remove kclip=0.96 vclip=auto layers=0:bf16/bf16";
+  const KvConfig config = Parsed(kText);
+  const kv::Transforms expected = {.k_rotation = kv::Rotation::kBalanced,
+                                   .v_rotation = kv::Rotation::kHadamard,
+                                   .k_center = true,
+                                   .v_center = true,
+                                   .remove_key_bias = true,
+                                   .k_clip = {.ratio = 0.96f},
+                                   .v_clip = {.calibrated = true}};
+  EXPECT_EQ(config.transforms, expected);
+  EXPECT_EQ(config.ToString(), kText);
+  // What is left out means that nothing is done, and is not written.
+  const KvConfig none = Parsed(
+      "k=bf16 v=bf16 krot=none vrot=none kcenter=none vcenter=none kbias=keep kclip=1 vclip=1");
+  EXPECT_EQ(none.transforms, kv::Transforms{});
+  EXPECT_EQ(none.ToString(), "k=bf16 v=bf16 sink=16 recent=0 chunk=256");
+  EXPECT_EQ(Parsed("krot=oscar k=bf16 v=bf16").transforms.k_rotation, kv::Rotation::kOscar);
+}
+
 TEST(KvConfigTest, DefaultsAreWrittenOut) {
   EXPECT_EQ(Parsed("v=int8-token k=bf16").ToString(),
             "k=bf16 v=int8-token sink=16 recent=0 chunk=256");
@@ -76,6 +98,18 @@ TEST(KvConfigTest, ErrorsNameTheWordAndWhatIsAllowed) {
            {"k=bf16 v=bf16 layers=1:bf16/bf16,1:bf16/bf16", "names layer 1 twice"},
            {"k=bf16 v=bf16 layers=1:bf16/bf17", "no codec is called 'bf17'"},
            {"k=\x01\xff v=bf16", "no codec is called '?"},
+           {"k=bf16 v=bf16 krot=random",
+            "krot is 'random', allowed are none, hadamard, oscar and balanced"},
+           {"k=bf16 v=bf16 vrot=", "vrot is '', allowed are none"},
+           {"k=bf16 v=bf16 kcenter=1", "kcenter is '1', allowed are none and static"},
+           {"k=bf16 v=bf16 vcenter=Static", "vcenter is 'Static', allowed are none and static"},
+           {"k=bf16 v=bf16 kbias=yes", "kbias is 'yes', allowed are keep and remove"},
+           {"k=bf16 v=bf16 vbias=remove", "unknown word 'vbias'"},
+           {"k=bf16 v=bf16 kclip=0.29", "kclip is '0.29', allowed are auto and 0.3..1"},
+           {"k=bf16 v=bf16 kclip=1.01", "allowed are auto and 0.3..1"},
+           {"k=bf16 v=bf16 vclip=nan", "vclip is 'nan'"},
+           {"k=bf16 v=bf16 vclip=0.9x", "vclip is '0.9x'"},
+           {"k=bf16 v=bf16 krot=none krot=none", "'krot' stands there twice"},
        }) {
     const absl::Status status = KvConfig::Parse(text).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
@@ -123,6 +157,18 @@ TEST(KvConfigTest, KnowsWhatItNeeds) {
   EXPECT_FALSE(Parsed("k=bf16 v=bf16 layers=3:bf16/int8-token").is_bf16());
   EXPECT_FALSE(Parsed("k=int8-channel v=int8-token").needs_calibration());
   EXPECT_TRUE(Parsed("k=bf16 v=bf16 layers=3:int8-tensor/bf16").needs_calibration());
+  for (const char* word : {"krot=oscar", "vrot=balanced", "kcenter=static", "vcenter=static",
+                           "kbias=remove", "kclip=auto", "vclip=auto"}) {
+    const KvConfig config = Parsed("k=int4-token v=int4-token " + std::string(word));
+    EXPECT_TRUE(config.needs_calibration()) << word;
+    EXPECT_TRUE(config.needs_transforms()) << word;
+  }
+  for (const char* word : {"krot=hadamard", "vrot=hadamard", "kclip=0.9", "vclip=0.5"}) {
+    const KvConfig config = Parsed("k=int4-token v=int4-token " + std::string(word));
+    EXPECT_FALSE(config.needs_calibration()) << word;
+    EXPECT_TRUE(config.needs_transforms()) << word;
+  }
+  EXPECT_FALSE(Parsed("k=int4-token v=int4-token").needs_transforms());
 }
 
 TEST(KvConfigTest, OverridesReachTheirLayersOnly) {

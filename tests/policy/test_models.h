@@ -53,7 +53,21 @@ class RandomPolicy {
     config.sink_tokens = Pick(0, 2) == 0 ? 0 : Pick(0, 64);
     config.recent_tokens = Pick(0, 2) == 0 ? 0 : Pick(0, 512);
     config.prefill_chunk_tokens = kv::kBlockTokens * Pick(1, 16);
+    if (Pick(0, 1) == 0) config.transforms = Transforms();
     return config;
+  }
+  kv::Transforms Transforms() {
+    const auto clip = [&] {
+      return Pick(0, 1) == 0 ? kv::Clip{}
+                             : kv::Clip{.ratio = static_cast<float>(Uniform(0.3, 1.0))};
+    };
+    return {.k_rotation = kv::Rotation(Pick(0, 3)),
+            .v_rotation = kv::Rotation(Pick(0, 3)),
+            .k_center = Pick(0, 1) == 1,
+            .v_center = Pick(0, 1) == 1,
+            .remove_key_bias = Pick(0, 1) == 1,
+            .k_clip = clip(),
+            .v_clip = Pick(0, 2) == 0 ? kv::Clip{.calibrated = true} : clip()};
   }
 
   ParetoRow Row(const std::string& name, int layers) {
