@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <random>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -49,6 +50,41 @@ TEST(ComparePositionTest, SameDistributionIsExact) {
   const PositionFidelity result = ComparePosition(p, p, 0);
   EXPECT_EQ(result.kl, 0.0);
   EXPECT_TRUE(result.same_top);
+}
+
+// Random pairs of distributions, from nearly the same to unrelated, against double precision.
+TEST(ComparePositionTest, AgreesWithDoublePrecision) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  for (const int size : {3, 8, 21, 4096 + 5}) {
+    for (const float noise : {1e-3f, 1e-2f, 0.1f, 1.0f, 10.0f}) {
+      std::vector<float> p(size), q(size);
+      for (int i = 0; i < size; ++i) {
+        p[i] = 4.0f * normal(random);
+        q[i] = p[i] + noise * normal(random);
+      }
+      LogSoftmax(p);
+      LogSoftmax(q);
+      double kl = 0.0, total = 0.0;
+      for (int i = 0; i < size; ++i) {
+        const double d = static_cast<double>(p[i]) - q[i];
+        kl += std::exp(static_cast<double>(p[i])) * (d + std::expm1(-d));
+        total += std::exp(static_cast<double>(p[i]));
+      }
+      // Logarithms of floats near 16 have steps of 1e-6, and every entry has such an error.
+      EXPECT_NEAR(total, 1.0, 1e-5) << size << " " << noise;
+      EXPECT_NEAR(ComparePosition(p, q, 0).kl, kl, 2e-5 * kl) << size << " " << noise;
+    }
+  }
+}
+
+TEST(ComparePositionTest, ImprobableEntriesDoNotOverflow) {
+  const std::vector<float> p = {0.0f, -200.0f, -90.0f, -300.0f, -1e4f, -150.0f, -99.0f, -88.0f};
+  std::vector<float> q = p;
+  q[1] = -2.0f;
+  q[0] = std::log1p(-std::exp(-2.0f));
+  EXPECT_NEAR(ComparePosition(p, q, 1).kl, -q[0], 1e-6);
+  EXPECT_NEAR(ComparePosition(q, p, 1).kl, std::exp(-2.0) * 198 + std::exp(q[0]) * q[0], 1e-4);
 }
 
 // Values of the closed form, computed with 30 digits.
