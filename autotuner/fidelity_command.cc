@@ -24,6 +24,9 @@ ABSL_FLAG(int64_t, first, 1024, "fidelity: first position that counts");
 ABSL_FLAG(int64_t, stride, 3, "fidelity: every so many positions count");
 ABSL_FLAG(std::string, reference, "k=f32 v=f32 sink=0 recent=0",
           "fidelity: the cache that others are compared with");
+ABSL_FLAG(bool, prefill_arithmetic, false,
+          "fidelity: compute with the kernels of prefill, several times faster, less exact; caches "
+          "and what is read of them stay the same. Take a bf16 reference then");
 ABSL_FLAG(std::vector<std::string>, buckets, (std::vector<std::string>{"2048", "4096", "8192"}),
           "fidelity: upper ends of the context buckets, ascending");
 ABSL_FLAG(std::string, haystack, "",
@@ -108,6 +111,7 @@ absl::Status RunFidelity(const std::string& command) {
   FidelityReport report{.command = command, .tokens = absl::GetFlag(FLAGS_text_tokens)};
   report.options.first = absl::GetFlag(FLAGS_first);
   report.options.stride = absl::GetFlag(FLAGS_stride);
+  report.options.prefill_arithmetic = absl::GetFlag(FLAGS_prefill_arithmetic);
   if (report.options.first < 0 || report.options.stride < 1 || report.tokens < 2) {
     return absl::InvalidArgumentError(
         "--first must not be negative, --stride at least 1, --text_tokens at least 2");

@@ -137,11 +137,15 @@ RatioInterval CompareMeanKl(const ConfigFidelity& candidate, const ConfigFidelit
 }
 
 std::string FidelityJson(const FidelityReport& report) {
-  nlohmann::json json = {
-      {"model", report.model},           {"command", report.command},
-      {"machine", report.machine},       {"reference", report.options.reference.ToString()},
-      {"tokens", report.tokens},         {"first_position", report.options.first},
-      {"stride", report.options.stride}, {"configs", nlohmann::json::array()}};
+  nlohmann::json json = {{"model", report.model},
+                         {"command", report.command},
+                         {"machine", report.machine},
+                         {"reference", report.options.reference.ToString()},
+                         {"prefill_arithmetic", report.options.prefill_arithmetic},
+                         {"tokens", report.tokens},
+                         {"first_position", report.options.first},
+                         {"stride", report.options.stride},
+                         {"configs", nlohmann::json::array()}};
   for (size_t i = 0; i < report.configs.size(); ++i) {
     json["configs"].push_back(ConfigJson(report, i));
   }

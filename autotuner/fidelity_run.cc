@@ -37,7 +37,8 @@ class Run {
       : engine_(engine), texts_(texts), options_(options), references_(texts.size()) {}
 
   std::string Key(const MeasuredConfig& measured, size_t text) const {
-    return KeyOf({engine_.model().fingerprint, engine_.model().backend,
+    return KeyOf({engine_.model().fingerprint,
+                  engine_.model().backend + (options_.prefill_arithmetic ? " prefill" : ""),
                   TokensDigest(texts_[text].tokens), options_.reference.ToString(),
                   std::to_string(options_.first), std::to_string(options_.stride),
                   measured.config.needs_calibration() ? options_.calibration_digest : "",
@@ -94,7 +95,8 @@ class Run {
                          {.decode_from = measured.encode_on_write ? -1 : 0,
                           .logits_from = options_.first,
                           .logits_stride = options_.stride,
-                          .encode_on_write = measured.encode_on_write},
+                          .encode_on_write = measured.encode_on_write,
+                          .prefill_arithmetic = options_.prefill_arithmetic},
                          on_logits);
   }
 

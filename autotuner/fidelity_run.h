@@ -18,7 +18,8 @@ struct FidelityOptions {
   int64_t first = 1024;
   int64_t stride = 3;
   KvConfig reference = KvConfig::F32();
-  std::string calibration_digest;  // of the file in use, part of what a result depends on
+  bool prefill_arithmetic = false;  // ScoreOptions
+  std::string calibration_digest;   // of the file in use, part of what a result depends on
 };
 
 // One cache on one text: its counted positions in order.

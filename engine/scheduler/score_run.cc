@@ -101,8 +101,8 @@ int ScoreRun::NextStepRows(int64_t position) const {
 StepBatch ScoreRun::Batch(int64_t first, int rows) const {
   const ScoreOptions& options = input_.options;
   StepBatch batch;
-  batch.scoring = !Decoding(first);
-  batch.decode_rows = Decoding(first) ? rows : 0;
+  batch.scoring = !Decoding(first) || options.prefill_arithmetic;
+  batch.decode_rows = batch.scoring ? 0 : rows;
   for (int i = 0; i < rows; ++i) {
     const int64_t position = first + i;
     batch.tokens.push_back(input_.tokens[position]);
@@ -147,8 +147,11 @@ absl::Status ScoreRun::Step(SequenceCache& cache, SequenceCache* exact) {
   int chunk_tile = 0;
   const auto next_tile = [&] { return transformer_->ChunkTile(chunk_tile++); };
   const SequenceStep step = cache.Describe(0, next_tile);
-  if (!Decoding(first)) {
+  // Without a window to the token, the causal mask alone tells what each row of a step reads.
+  if (!Decoding(first) || (batch.scoring && exact == nullptr)) {
     batch.sequences.push_back(step);
+    if (write_codec_)
+      batch.sequences.back().stores_after_filter.swap(batch.sequences.back().stores);
   } else if (exact != nullptr) {
     const SequenceStep exact_step = exact->Describe(0, next_tile);
     AddDecodeRows(step, &exact_step, batch);
