@@ -24,6 +24,8 @@ struct Shape {
 };
 constexpr Shape kSmolLm2 = {9, 3, 64};
 constexpr Shape kLlama8b = {32, 8, 128};
+constexpr Shape kQwenHalfB = {14, 2, 64};
+constexpr Shape kQwen1B5 = {12, 2, 128};
 
 struct FreeBytes {
   void operator()(std::byte* data) const { std::free(data); }
@@ -89,7 +91,7 @@ kv::LayerCodecs Codecs(const char* k, const char* v) {
 }
 
 void RunAttention(benchmark::State& state, const Shape& shape, kv::LayerCodecs codecs, int rows,
-                  bool decode, int layers) {
+                  bool decode, int layers, bool key_bias = false) {
   const int tokens = static_cast<int>(state.range(0));
   const int threads = static_cast<int>(state.range(1));
   const Cache cache = MakeCache(shape, codecs, tokens / kv::kBlockTokens, layers);
@@ -110,6 +112,13 @@ void RunAttention(benchmark::State& state, const Shape& shape, kv::LayerCodecs c
   args.split = decode ? RowSplit{.decode_rows = rows} : RowSplit{.prefill_rows = rows};
   args.sequences = {&sequence, 1};
   sequence.k_ranges = sequence.v_ranges = cache.ranges;
+  std::vector<float> frequencies(shape.head_dim / 2);
+  for (size_t i = 0; i < frequencies.size(); ++i) {
+    frequencies[i] = std::pow(1e6f, -2.0f * static_cast<float>(i) / shape.head_dim);
+  }
+  args.bias_query = args.q;  // any floats
+  args.inverse_frequency = frequencies;
+  sequence.key_bias = key_bias;
 
   ThreadPool pool(threads);
   const auto attention = AttentionKernel::Create(DetectIsa(), &pool);
@@ -136,6 +145,15 @@ void Prefill(benchmark::State& state, Shape shape, const char* k, const char* v)
 // As SmolLM2: 30 layers in turn.
 void Decode(benchmark::State& state, Shape shape, const char* k, const char* v) {
   RunAttention(state, shape, Codecs(k, v), 1, true, 30);
+}
+
+// With the key bias term, as a flagged layer of Qwen2.5, and without.
+void BiasedPrefill(benchmark::State& state, Shape shape, bool key_bias) {
+  RunAttention(state, shape, Codecs("int4-channel", "int4-token"), static_cast<int>(state.range(0)),
+               false, 1, key_bias);
+}
+void BiasedDecode(benchmark::State& state, Shape shape, bool key_bias) {
+  RunAttention(state, shape, Codecs("int4-channel", "int4-token"), 1, true, 24, key_bias);
 }
 
 void PrefillSizes(benchmark::internal::Benchmark* b) {
@@ -165,6 +183,19 @@ BENCHMARK_CAPTURE(Decode, smollm2_int4_channel_token_g32, kSmolLm2, "int4-channe
     ->Apply(DecodeSizes);
 BENCHMARK_CAPTURE(Decode, smollm2_int4_token_g32, kSmolLm2, "int4-token-g32", "int4-token-g32")
     ->Apply(DecodeSizes);
+
+void BiasSizes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"tokens", "threads"})->Args({8128, 1})->Unit(benchmark::kMicrosecond);
+  b->UseRealTime();
+}
+BENCHMARK_CAPTURE(BiasedPrefill, qwen0_5b_plain, kQwenHalfB, false)->Apply(BiasSizes);
+BENCHMARK_CAPTURE(BiasedPrefill, qwen0_5b_bias, kQwenHalfB, true)->Apply(BiasSizes);
+BENCHMARK_CAPTURE(BiasedPrefill, qwen1_5b_plain, kQwen1B5, false)->Apply(BiasSizes);
+BENCHMARK_CAPTURE(BiasedPrefill, qwen1_5b_bias, kQwen1B5, true)->Apply(BiasSizes);
+BENCHMARK_CAPTURE(BiasedDecode, qwen0_5b_plain, kQwenHalfB, false)->Apply(BiasSizes);
+BENCHMARK_CAPTURE(BiasedDecode, qwen0_5b_bias, kQwenHalfB, true)->Apply(BiasSizes);
+BENCHMARK_CAPTURE(BiasedDecode, qwen1_5b_plain, kQwen1B5, false)->Apply(BiasSizes);
+BENCHMARK_CAPTURE(BiasedDecode, qwen1_5b_bias, kQwen1B5, true)->Apply(BiasSizes);
 
 // Rows of a prefill chunk into open blocks, then those blocks into their codec's form.
 void StoreAndSeal(benchmark::State& state, const char* codec) {
@@ -201,9 +232,7 @@ void StoreAndSeal(benchmark::State& state, const char* codec) {
       .kv_heads = shape.kv_heads,
       .head_dim = shape.head_dim,
       .items = stores};
-  SealArgs seal = {.kv_heads = shape.kv_heads,
-                   .head_dim = shape.head_dim,
-                   .items = seals};
+  SealArgs seal = {.kv_heads = shape.kv_heads, .head_dim = shape.head_dim, .items = seals};
   for (SealItem& item : seals) item.k_ranges = item.v_ranges = ranges;
   ThreadPool pool(1);
   for (auto _ : state) {
