@@ -58,7 +58,8 @@ void StoreFit(const CalibrationFit& fit, const ModelConfig& model, Calibration& 
   }
 }
 
-absl::StatusOr<CalibrationFit> FitPass(Engine& engine, const TextPieces& text, Progress& progress) {
+absl::StatusOr<CalibrationFit> FitPass(Engine& engine, const TextPieces& text, double flag_ratio,
+                                       Progress& progress) {
   const ModelConfig& model = engine.model().config;
   std::vector<std::vector<float>> bias(model.layers);
   for (int layer = 0; layer < model.layers && model.qkv_bias; ++layer) {
@@ -68,8 +69,8 @@ absl::StatusOr<CalibrationFit> FitPass(Engine& engine, const TextPieces& text, P
   KVP_RETURN_IF_ERROR(
       ObservePieces(engine, text, "moments", progress,
                     [&](int, const LayerObservation& seen) { statistics.Add(seen); }));
-  return FitCalibration(statistics, model,
-                        [&](int layer) { return engine.OutputProjection(layer); });
+  return FitCalibration(
+      statistics, model, [&](int layer) { return engine.OutputProjection(layer); }, flag_ratio);
 }
 
 }  // namespace
@@ -78,6 +79,10 @@ absl::Status CalibrateOptions::Validate() const {
   if (sampled_tiles < 1) {
     return MakeError(absl::StatusCode::kInvalidArgument, "TUNE_OPTION_INVALID",
                      "sampled_tiles must be at least 1", {{"option", "sampled_tiles"}});
+  }
+  if (!(flag_ratio >= 1.0)) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "TUNE_OPTION_INVALID",
+                     "flag_ratio must be at least 1", {{"option", "flag_ratio"}});
   }
   return absl::OkStatus();
 }
@@ -92,7 +97,7 @@ absl::StatusOr<CalibrationResult> Calibrate(Engine& engine, const TextPieces& te
   calibration.text = text.description;
 
   Progress passes("tokens", 2 * text.tokens);
-  KVP_ASSIGN_OR_RETURN(const CalibrationFit fit, FitPass(engine, text, passes));
+  KVP_ASSIGN_OR_RETURN(const CalibrationFit fit, FitPass(engine, text, options.flag_ratio, passes));
   result.bias = fit.bias;
   StoreFit(fit, model, calibration);
 

@@ -9,8 +9,9 @@
 namespace kvpareto::tune {
 
 struct CalibrateOptions {
-  int sampled_tiles = 4;  // per layer and head, that clip ratios are searched on
-  int threads = 0;        // of that search; 0: one per core
+  int sampled_tiles = 4;           // per layer and head, that clip ratios are searched on
+  double flag_ratio = kFlagRatio;  // calibration_fit.h
+  int threads = 0;                 // of that search; 0: one per core
 
   // Errors: INVALID_ARGUMENT (TUNE_OPTION_INVALID) naming the option.
   absl::Status Validate() const;

@@ -14,6 +14,10 @@
 ABSL_FLAG(int, tokens, 16384, "calibrate: tokens of the texts to run, in all");
 ABSL_FLAG(int, piece_tokens, 8192,
           "calibrate: longest run of consecutive tokens, at most the model's context length");
+ABSL_FLAG(
+    double, flag_ratio, kvpareto::tune::kFlagRatio,
+    "calibrate: remove the key bias of layers where that divides the variance of keys by more "
+    "than this; attention over such layers takes longer");
 ABSL_FLAG(int, sampled_tiles, 4,
           "calibrate: tiles per layer and head that clip ratios are searched on");
 
@@ -34,9 +38,9 @@ absl::StatusOr<std::vector<NamedText>> ReadTexts(const std::string& paths) {
   return texts;
 }
 
-void PrintBias(const std::vector<LayerBias>& bias) {
+void PrintBias(const std::vector<LayerBias>& bias, double flag_ratio) {
   if (bias.empty()) return;
-  std::fprintf(stderr, "key bias, by layer (\"removed\": above a ratio of %.2f)\n", kFlagRatio);
+  std::fprintf(stderr, "key bias, by layer (\"removed\": above a ratio of %.2f)\n", flag_ratio);
   std::fprintf(stderr, "layer  largest |b|  key variance with / without\n");
   for (const LayerBias& layer : bias) {
     std::fprintf(stderr, "%5d  %11.2f  %8.2f  %s\n", layer.layer, layer.largest, layer.ratio,
@@ -63,6 +67,7 @@ absl::Status RunCalibrate(const std::string& /*command*/) {
   if (capacity_mib < 1) return absl::InvalidArgumentError("--kv_capacity_mib must be positive");
   CalibrateOptions calibrate;
   calibrate.sampled_tiles = absl::GetFlag(FLAGS_sampled_tiles);
+  calibrate.flag_ratio = absl::GetFlag(FLAGS_flag_ratio);
   calibrate.threads = absl::GetFlag(FLAGS_threads);
   KVP_RETURN_IF_ERROR(calibrate.Validate());
   KVP_ASSIGN_OR_RETURN(const std::vector<NamedText> texts, ReadTexts(absl::GetFlag(FLAGS_text)));
@@ -78,7 +83,7 @@ absl::Status RunCalibrate(const std::string& /*command*/) {
     std::cerr << "the texts have " << pieces.tokens << " tokens: all of them are used\n";
   }
   KVP_ASSIGN_OR_RETURN(const CalibrationResult result, Calibrate(*engine, pieces, calibrate));
-  PrintBias(result.bias);
+  PrintBias(result.bias, calibrate.flag_ratio);
   KVP_RETURN_IF_ERROR(SaveCalibration(result.calibration, out_path));
   std::cerr << result.calibration.tensors.size() << " tensors from " << pieces.tokens
             << " tokens written to " << out_path << "\n";

@@ -44,8 +44,8 @@ std::array<Eigen::MatrixXf, 4> Rotations(const Eigen::MatrixXd& covariance,
           BalancedTransform(covariance, reader_moment).cast<float>()};
 }
 
-LayerBias CompareBias(const CalibrationStatistics& statistics, const ModelConfig& model,
-                      int layer) {
+LayerBias CompareBias(const CalibrationStatistics& statistics, const ModelConfig& model, int layer,
+                      double flag_ratio) {
   LayerBias bias{.layer = layer};
   for (float b : statistics.key_bias(layer))
     bias.largest = std::max<double>(bias.largest, std::abs(b));
@@ -55,7 +55,7 @@ LayerBias CompareBias(const CalibrationStatistics& statistics, const ModelConfig
     const double without = head.unbiased_keys.Covariance().trace();
     if (with > 0.0) bias.ratio = std::max(bias.ratio, with / std::max(without, 1e-30));
   }
-  bias.flagged = bias.ratio > kFlagRatio;
+  bias.flagged = bias.ratio > flag_ratio;
   return bias;
 }
 
@@ -116,13 +116,14 @@ Eigen::MatrixXd BalancedTransform(const Eigen::MatrixXd& covariance,
 
 absl::StatusOr<CalibrationFit> FitCalibration(
     const CalibrationStatistics& statistics, const ModelConfig& model,
-    const std::function<absl::StatusOr<std::vector<float>>(int layer)>& output_projection) {
+    const std::function<absl::StatusOr<std::vector<float>>(int layer)>& output_projection,
+    double flag_ratio) {
   CalibrationFit fit;
   for (int layer = 0; layer < model.layers; ++layer) {
     const std::vector<float>& bias = statistics.key_bias(layer);
     bool flagged = false;
     if (!bias.empty()) {
-      fit.bias.push_back(CompareBias(statistics, model, layer));
+      fit.bias.push_back(CompareBias(statistics, model, layer, flag_ratio));
       flagged = fit.bias.back().flagged;
     }
     fit.flagged.push_back(flagged);

@@ -17,8 +17,8 @@ inline constexpr double kRegularization = 1e-3;
 
 // A key bias b of a projection becomes RoPE_p(b) in the cache: a vector that turns with the
 // position and that no static mean can follow. A layer is flagged when, in one of its KV heads, its
-// removal takes more than this factor from the variance of the centred keys, their trace: what sets
-// the step of a quantizer.
+// removal takes more than a factor from the variance of the centred keys, their trace: what sets
+// the step of a quantizer. By default the factor is this.
 inline constexpr double kFlagRatio = 1.25;
 
 struct LayerBias {
@@ -48,7 +48,8 @@ struct CalibrationFit {
 // output_projection(layer): [hidden, heads * head_dim]. Errors: its.
 absl::StatusOr<CalibrationFit> FitCalibration(
     const CalibrationStatistics& statistics, const ModelConfig& model,
-    const std::function<absl::StatusOr<std::vector<float>>(int layer)>& output_projection);
+    const std::function<absl::StatusOr<std::vector<float>>(int layer)>& output_projection,
+    double flag_ratio = kFlagRatio);
 
 // H E^T of the eigenvectors E of `moment`, H the block-diagonal Hadamard matrix: the rotation of
 // OSCAR (arXiv 2605.17757). Keys use the second moment of their queries, values their covariance.

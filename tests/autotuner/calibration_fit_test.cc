@@ -77,14 +77,14 @@ absl::StatusOr<std::vector<float>> Projection(int /*layer*/) {
   return RandomFloats(size_t{16} * 4 * 32, 0.0f, 1.0f, 77);
 }
 
-CalibrationFit FitSynthetic(float bias_sigma) {
+CalibrationFit FitSynthetic(float bias_sigma, double flag_ratio = kFlagRatio) {
   const ModelConfig model = SyntheticModel();
   const std::vector<float> bias = RandomFloats(2 * 32, 0.0f, bias_sigma, 5);
   CalibrationStatistics statistics(model, {bias});
   SyntheticLayer(model, 1000, bias).Show(128, [&](const LayerObservation& seen) {
     statistics.Add(seen);
   });
-  auto fit = FitCalibration(statistics, model, Projection);
+  auto fit = FitCalibration(statistics, model, Projection, flag_ratio);
   EXPECT_TRUE(fit.ok()) << fit.status();
   return *std::move(fit);
 }
@@ -102,6 +102,12 @@ TEST(FitTest, FlagsALayerWhoseBiasDominates) {
   // What is left are the keys, whose mean is 0.5: to four standard errors of 996 samples.
   for (float mean : large.heads[0].key_mean_unbiased)
     EXPECT_NEAR(mean, 0.5f, 4 / std::sqrt(996.0f));
+}
+
+TEST(FitTest, FlagsByTheRatioAskedFor) {
+  const double ratio = FitSynthetic(5.0f).bias[0].ratio;
+  EXPECT_TRUE(FitSynthetic(5.0f, 0.99 * ratio).flagged[0]);
+  EXPECT_FALSE(FitSynthetic(5.0f, 1.01 * ratio).flagged[0]);
 }
 
 TEST(FitTest, LeavesALayerWhoseBiasIsSmall) {
