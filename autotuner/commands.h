@@ -18,4 +18,7 @@ absl::Status RunCalibrate(const std::string& command);
 // fidelity: caches against a reference cache, to a report. Errors: likewise.
 absl::Status RunFidelity(const std::string& command);
 
+// layers: codecs per layer, to a list for fidelity. Errors: likewise.
+absl::Status RunLayers(const std::string& command);
+
 }  // namespace kvpareto::tune

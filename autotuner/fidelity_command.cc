@@ -7,9 +7,9 @@
 
 #include "absl/flags/flag.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
 #include "autotuner/commands.h"
 #include "autotuner/common_flags.h"
+#include "autotuner/fidelity_flags.h"
 #include "autotuner/fidelity_report.h"
 #include "autotuner/needle.h"
 #include "autotuner/progress.h"
@@ -17,16 +17,8 @@
 #include "autotuner/sha256.h"
 
 ABSL_DECLARE_FLAG(std::string, configs);
-ABSL_DECLARE_FLAG(std::string, calibration);
-ABSL_FLAG(int64_t, text_tokens, 8192, "fidelity: tokens of each text");
-ABSL_FLAG(int64_t, skip_bytes, 0, "fidelity: where in each text to begin");
-ABSL_FLAG(int64_t, first, 1024, "fidelity: first position that counts");
-ABSL_FLAG(int64_t, stride, 3, "fidelity: every so many positions count");
 ABSL_FLAG(std::string, reference, "k=f32 v=f32 sink=0 recent=0",
           "fidelity: the cache that others are compared with");
-ABSL_FLAG(bool, prefill_arithmetic, false,
-          "fidelity: compute with the kernels of prefill, several times faster, less exact; caches "
-          "and what is read of them stay the same. Take a bf16 reference then");
 ABSL_FLAG(std::vector<std::string>, buckets, (std::vector<std::string>{"2048", "4096", "8192"}),
           "fidelity: upper ends of the context buckets, ascending");
 ABSL_FLAG(std::string, haystack, "",
@@ -47,30 +39,6 @@ absl::StatusOr<std::vector<int64_t>> Buckets() {
     buckets.push_back(value);
   }
   return buckets;
-}
-
-absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(int64_t tokens) {
-  EngineOptions options;
-  options.model_path = absl::GetFlag(FLAGS_model);
-  options.calibration_path = absl::GetFlag(FLAGS_calibration);
-  options.threads = absl::GetFlag(FLAGS_threads);
-  options.kv_capacity_bytes = uint64_t(absl::GetFlag(FLAGS_kv_capacity_mib)) << 20;
-  options.max_step_tokens =
-      std::max<int>(options.max_step_tokens, static_cast<int>(std::min<int64_t>(tokens, 4096)));
-  return Engine::Create(options);
-}
-
-absl::StatusOr<std::vector<TokenizedText>> Texts(const Engine& engine) {
-  const std::string list = absl::GetFlag(FLAGS_text);
-  const std::vector<std::string> paths = absl::StrSplit(list, ',', absl::SkipEmpty());
-  if (paths.empty()) return absl::InvalidArgumentError("--text is missing");
-  std::vector<TokenizedText> texts;
-  for (const std::string& path : paths) {
-    KVP_ASSIGN_OR_RETURN(TokenizedText text, LoadText(engine, path, absl::GetFlag(FLAGS_skip_bytes),
-                                                      absl::GetFlag(FLAGS_text_tokens)));
-    texts.push_back(std::move(text));
-  }
-  return texts;
 }
 
 // Answers counted before are taken from the journal.
@@ -108,26 +76,16 @@ absl::Status RunNeedles(Engine& engine, const std::vector<MeasuredConfig>& confi
 absl::Status RunFidelity(const std::string& command) {
   const std::string out_path = absl::GetFlag(FLAGS_out);
   if (out_path.empty()) return absl::InvalidArgumentError("--out is missing");
-  FidelityReport report{.command = command, .tokens = absl::GetFlag(FLAGS_text_tokens)};
-  report.options.first = absl::GetFlag(FLAGS_first);
-  report.options.stride = absl::GetFlag(FLAGS_stride);
-  report.options.prefill_arithmetic = absl::GetFlag(FLAGS_prefill_arithmetic);
-  if (report.options.first < 0 || report.options.stride < 1 || report.tokens < 2) {
-    return absl::InvalidArgumentError(
-        "--first must not be negative, --stride at least 1, --text_tokens at least 2");
-  }
+  FidelityReport report{.command = command, .tokens = TextTokens()};
+  KVP_ASSIGN_OR_RETURN(report.options, FidelityOptionsFromFlags());
   KVP_ASSIGN_OR_RETURN(report.contexts, Buckets());
   KVP_ASSIGN_OR_RETURN(report.options.reference, KvConfig::Parse(absl::GetFlag(FLAGS_reference)));
   KVP_ASSIGN_OR_RETURN(const std::string list, ReadTextFile(absl::GetFlag(FLAGS_configs)));
   KVP_ASSIGN_OR_RETURN(const std::vector<MeasuredConfig> configs, ParseFidelityList(list));
-  if (const std::string path = absl::GetFlag(FLAGS_calibration); !path.empty()) {
-    KVP_ASSIGN_OR_RETURN(const std::string bytes, ReadTextFile(path));
-    report.options.calibration_digest = Sha256Hex(bytes);
-  }
-  KVP_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenEngine(report.tokens));
+  KVP_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenFidelityEngine());
   report.model = engine->model().config.name;
   report.machine = MachineText(engine->model(), absl::GetFlag(FLAGS_threads));
-  KVP_ASSIGN_OR_RETURN(const std::vector<TokenizedText> texts, Texts(*engine));
+  KVP_ASSIGN_OR_RETURN(const std::vector<TokenizedText> texts, FidelityTexts(*engine));
   for (const MeasuredConfig& measured : configs) {
     KVP_RETURN_IF_ERROR(measured.config.ValidateFor(engine->model().config));
     KVP_ASSIGN_OR_RETURN(const double bits,

@@ -20,6 +20,12 @@ constexpr char kUsage[] =
     "kvpareto-tune fidelity --model MODEL --text FILE,FILE --configs LIST --out REPORT.json\n\n"
     "Compares caches with a reference cache token by token and prints a table (docs/fidelity.md).\n"
     "Goes on where an earlier run with the same --out stopped.\n\n"
+    "kvpareto-tune layers --model MODEL --text FILE,FILE --base CONFIG --targets BITS,BITS\n"
+    "    --out LIST [flags]\n\n"
+    "Measures what each layer's keys and values lose in each codec, and writes configs with "
+    "codecs\n"
+    "per layer for `fidelity` to measure. Goes on where an earlier run with the same --out "
+    "stopped.\n\n"
     "kvpareto-tune --help lists the flags.";
 
 // The words that make the same table again.
@@ -38,7 +44,8 @@ int main(int argc, char** argv) {
   const std::map<std::string, absl::Status (*)(const std::string&)> subcommands = {
       {"measure", kvpareto::tune::RunMeasure},
       {"calibrate", kvpareto::tune::RunCalibrate},
-      {"fidelity", kvpareto::tune::RunFidelity}};
+      {"fidelity", kvpareto::tune::RunFidelity},
+      {"layers", kvpareto::tune::RunLayers}};
   const auto subcommand = words.size() == 2 ? subcommands.find(words[1]) : subcommands.end();
   if (subcommand == subcommands.end()) {
     std::cerr << "usage: " << kUsage << "\n";

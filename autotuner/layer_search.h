@@ -1,0 +1,55 @@
+// Which layers need precise keys, which need precise values: KV configs with codecs per layer,
+// found from the effect of each layer alone.
+//
+// After KVTuner (arXiv 2502.04420), which pairs precisions per layer offline, and greedy upgrades
+// by gain per bit. Effects of layers are taken to add up, which they do about as long as they are
+// small; what comes out is an estimate to be measured (`kvpareto-tune fidelity`).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "autotuner/fidelity_list.h"
+#include "engine/engine.h"
+
+namespace kvpareto::tune {
+
+struct LayerSearchOptions {
+  KvConfig base;                      // windows, chunk and transforms; its codecs mean nothing
+  std::vector<kv::CodecId> k_codecs;  // candidates, from the fewest bits up
+  std::vector<kv::CodecId> v_codecs;
+  std::vector<double> target_bits;  // effective bits per element not to be exceeded
+  int64_t tokens = 8192;            // the length at which they are counted
+  std::vector<int> escalated;       // layers whose keys and values start one candidate up
+
+  // Errors: INVALID_ARGUMENT (LAYER_SEARCH_INVALID).
+  absl::Status Validate(const ModelConfig& model) const;
+};
+
+// The config of `base` with bf16 codecs: what effects are measured against.
+KvConfig LayerSearchReference(const KvConfig& base);
+
+// One cache for every candidate of every layer and role, all else bf16. In the order [layer][K, V]
+// [candidate]; named "layer 3 k int4-channel".
+std::vector<MeasuredConfig> SensitivityConfigs(const LayerSearchOptions& options,
+                                               const ModelConfig& model);
+
+struct LayerMap {
+  KvConfig config;
+  double bits = 0.0;          // effective, at options.tokens
+  double estimated_kl = 0.0;  // sum of the effects
+  double target_bits = 0.0;
+};
+
+// `kl`: the mean KLs of SensitivityConfigs, in their order. One map for each target that the
+// cheapest candidates do not exceed already: from there (and the escalated layers), again and again
+// the upgrade with the largest decrease of KL per bit among those that fit.
+std::vector<LayerMap> SearchLayerMaps(const LayerSearchOptions& options, const ModelConfig& model,
+                                      const std::vector<double>& kl);
+
+// Lines for ParseFidelityList, with the estimates in comments. Named "PREFIX-3.90" by their
+// targets.
+std::string FormatLayerMaps(const std::vector<LayerMap>& maps, const std::string& prefix);
+
+}  // namespace kvpareto::tune
