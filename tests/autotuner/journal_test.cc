@@ -1,0 +1,78 @@
+#include "autotuner/journal.h"
+
+#include <fstream>
+
+#include "gtest/gtest.h"
+#include "tests/support/temp_dir.h"
+
+namespace kvpareto::tune {
+namespace {
+
+class JournalTest : public testing::Test {
+ protected:
+  Journal Open() {
+    auto journal = Journal::Open(path_);
+    EXPECT_TRUE(journal.ok()) << journal.status();
+    return *std::move(journal);
+  }
+
+  support::TempDir folder_;
+  const std::string path_ = folder_.File("run.journal");
+};
+
+TEST_F(JournalTest, GivesBackTheSameDoubles) {
+  const std::vector<double> values = {0.1, 1e-300, -2.5, 1.0 / 3.0, 0.0, 12345678.9};
+  {
+    Journal journal = Open();
+    EXPECT_EQ(journal.Find("a"), nullptr);
+    ASSERT_TRUE(journal.Append("a", values).ok());
+    ASSERT_TRUE(journal.Append("empty", {}).ok());
+    ASSERT_NE(journal.Find("a"), nullptr);
+  }
+  const Journal journal = Open();
+  ASSERT_NE(journal.Find("a"), nullptr);
+  EXPECT_EQ(*journal.Find("a"), values);
+  ASSERT_NE(journal.Find("empty"), nullptr);
+  EXPECT_TRUE(journal.Find("empty")->empty());
+  EXPECT_EQ(journal.Find("b"), nullptr);
+}
+
+TEST_F(JournalTest, ARecordThatWasCutIsMeasuredAgain) {
+  {
+    Journal journal = Open();
+    ASSERT_TRUE(journal.Append("whole", {1.0, 2.0}).ok());
+  }
+  std::ofstream(path_, std::ios::app) << "cut 3 1.5 2.2";  // without its last value and its end
+  {
+    Journal journal = Open();
+    EXPECT_EQ(journal.Find("cut"), nullptr);
+    ASSERT_TRUE(journal.Append("next", {4.0}).ok());
+  }
+  const Journal journal = Open();
+  EXPECT_EQ(journal.Find("cut"), nullptr);
+  ASSERT_NE(journal.Find("next"), nullptr);
+  EXPECT_EQ(*journal.Find("next"), std::vector<double>({4.0}));
+  EXPECT_NE(journal.Find("whole"), nullptr);
+}
+
+TEST_F(JournalTest, LinesThatAreNoRecordsAreSkipped) {
+  std::ofstream(path_) << "\nkey\nkey x\nkey 2 1.0\nkey 1 one\ngood 1 1\n";
+  const Journal journal = Open();
+  EXPECT_EQ(journal.Find("key"), nullptr);
+  EXPECT_NE(journal.Find("good"), nullptr);
+}
+
+TEST_F(JournalTest, SaysWhenItCannotBeWritten) {
+  EXPECT_EQ(GetErrorInfo(Journal::Open(folder_.File("no/such/folder")).status())->reason,
+            "FILE_NOT_WRITABLE");
+}
+
+TEST(KeyOfTest, PartsDoNotRunIntoOneAnother) {
+  EXPECT_NE(KeyOf({"ab", "c"}), KeyOf({"a", "bc"}));
+  EXPECT_NE(KeyOf({"a"}), KeyOf({"a", ""}));
+  EXPECT_EQ(KeyOf({"a", "b"}), KeyOf({"a", "b"}));
+  EXPECT_NE(TokensDigest({1, 2}), TokensDigest({2, 1}));
+}
+
+}  // namespace
+}  // namespace kvpareto::tune
