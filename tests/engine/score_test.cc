@@ -173,6 +173,30 @@ TEST_F(ScoreTest, EncodingOnWriteIsReadEverywhereButInTheWindows) {
                   ScoreOptions{.encode_on_write = true}));
 }
 
+// The kernels of prefill read what decoding reads: they differ from it by rounding, not by what a
+// query in a chunk reads exactly that a decoded one does not.
+TEST_F(ScoreTest, PrefillArithmeticReadsTheSame) {
+  Start();
+  for (const char* config : {"k=int2-channel v=int2-token sink=4 recent=0 chunk=256",
+                             "k=int2-token v=int2-token sink=0 recent=100 chunk=256"}) {
+    SCOPED_TRACE(config);
+    const auto decoded = Score(310, config, 0);
+    const auto fast =
+        Score(310, config, ScoreOptions{.decode_from = 0, .prefill_arithmetic = true});
+    const double difference = Rms(fast, decoded);
+    EXPECT_LT(difference, 0.1 * Rms(Score(310, kF32, 0), decoded));
+    EXPECT_GT(Rms(Score(310, config), decoded), 5 * difference);
+  }
+  for (const char* config : {"k=int2-token v=int2-token sink=4 recent=0 chunk=128",
+                             "k=int2-token v=int2-token sink=4 recent=70 chunk=128"}) {
+    SCOPED_TRACE(config);
+    const auto decoded = Score(310, config, ScoreOptions{.encode_on_write = true});
+    const auto fast =
+        Score(310, config, ScoreOptions{.encode_on_write = true, .prefill_arithmetic = true});
+    EXPECT_LT(Rms(fast, decoded), 0.1 * Rms(Score(310, kF32, 0), decoded));
+  }
+}
+
 TEST_F(ScoreTest, RefusesOptionsThatMeanNothing) {
   Start();
   const auto reason = [&](const char* text, const ScoreOptions& options) {
