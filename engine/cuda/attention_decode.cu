@@ -16,7 +16,7 @@ __device__ void LoadQueries(const DecodeAttentionParams& p, const DecodeSequence
   const float* from = p.q + size_t(sequence.row) * p.q_stride + (kv_head * group + first_head) * D;
   for (int i = threadIdx.x; i < kDecodeRows * D; i += kDecodeThreads) {
     const int r = i / D, c = i % D;
-    queries.values[QueryTile<D>::IndexOf(r, c)] =
+    queries.values[r * QueryTile<D>::kPitch + c] =
         first_head + r < group ? from[i] * (p.scale * kLog2E) : 0.0f;
   }
   __syncthreads();
@@ -44,42 +44,78 @@ __device__ void StoreState(const DecodeState<D>& state, MergeBuffer<D>& buffer) 
 
 template <int D, int kTokens>
 __device__ void RunOpenItem(const DecodeAttentionParams& p, const DecodeItem& item,
-                            const QueryTile<D>& queries, int kv_head, MergeBuffer<D>& buffer) {
+                            const DecodeSequence& sequence, const QueryTile<D>& queries,
+                            int kv_head, MergeBuffer<D>& buffer) {
   DecodeState<D> state;
   OpenReader<D, kTokens> reader(queries, threadIdx.x % 32);
-  reader.Run(p.windows + item.first, item.count, p.sequences[item.sequence], kv_head,
-             threadIdx.x / 32, state);
+  reader.Run(p.windows + item.first, item.count, sequence, kv_head, threadIdx.x / 32, state);
   StoreState<OpenReader<D, kTokens>>(state, buffer);
 }
 
-// Grid: items x (KV heads, blocks of 8 of their query heads). Reader: of sealed tiles; void where
-// there are none, and open windows are read in larger pieces.
+// Shared memory of a block. The merge begins when all tiles have been read.
 template <int D, typename Reader>
-__global__ void __launch_bounds__(kDecodeThreads, 2) DecodeKernel(DecodeAttentionParams p) {
-  __shared__ QueryTile<D> queries;
-  __shared__ MergeBuffer<D> buffer;
+struct DecodeShared {
+  QueryTile<D> queries;
+  union {
+    typename Reader::Stage stages[kDecodeWarps];
+    MergeBuffer<D> merge;
+  };
+};
+// Where there are no sealed tiles.
+struct NoReader {
+  struct Stage {
+    int unused;
+  };
+};
+
+// Grid: items x (KV heads, blocks of 8 of their query heads). Reader: of sealed tiles; NoReader
+// where there are none, and open windows are read in larger pieces.
+// Blocks per multiprocessor, from what tiles take of its shared memory (228 KB on H100) and what
+// registers allow.
+template <int D, typename Reader>
+constexpr int BlocksPerMultiprocessor() {
+  if (std::is_same_v<Reader, NoReader>) return 2;
+  const size_t blocks = (size_t{227} << 10) / (sizeof(DecodeShared<D, Reader>) + 1024);
+  return blocks > 4 ? 4 : static_cast<int>(blocks);
+}
+
+template <int D, typename Reader>
+__global__ void __launch_bounds__(kDecodeThreads, (BlocksPerMultiprocessor<D, Reader>()))
+    DecodeKernel(DecodeAttentionParams p) {
+  extern __shared__ __align__(128) uint8_t bytes[];
+  auto& shared = *reinterpret_cast<DecodeShared<D, Reader>*>(bytes);
   const DecodeItem item = p.items[blockIdx.x];
   if (item.count == 0) return;
   const DecodeSequence sequence = p.sequences[item.sequence];
   const int row_blocks = gridDim.y / p.kv_heads, kv_head = blockIdx.y / row_blocks;
-  LoadQueries<D>(p, sequence, queries);
-  if constexpr (std::is_void_v<Reader>) {
-    RunOpenItem<D, 32>(p, item, queries, kv_head, buffer);
+  if constexpr (std::is_same_v<Reader, NoReader>) {
+    LoadQueries<D>(p, sequence, shared.queries);
+    RunOpenItem<D, 32>(p, item, sequence, shared.queries, kv_head, shared.merge);
   } else if (item.open) {
-    RunOpenItem<D, 16>(p, item, queries, kv_head, buffer);
+    LoadQueries<D>(p, sequence, shared.queries);
+    RunOpenItem<D, 16>(p, item, sequence, shared.queries, kv_head, shared.merge);
   } else {
+    const int warp = threadIdx.x / 32;
+    Reader reader(shared.queries, shared.stages[warp], threadIdx.x % 32);
+    reader.Start(p.tiles + sequence.first_tile + item.first, item.count, sequence, kv_head, warp);
+    LoadQueries<D>(p, sequence, shared.queries);
     DecodeState<D> state;
-    Reader reader(queries, threadIdx.x % 32);
-    reader.Run(p.tiles, item.first, item.count, sequence, kv_head, threadIdx.x / 32, state);
-    StoreState<Reader>(state, buffer);
+    reader.Run(sequence.first_sealed_position + item.first * kv::kBlockTokens,
+               sequence.oldest_position, state);
+    __syncthreads();
+    StoreState<Reader>(state, shared.merge);
   }
-  MergeAndStore<D>(p, item, buffer);
+  MergeAndStore<D>(p, item, sequence, shared.merge);
 }
 
 template <int D, typename Reader>
 void Launch(const DecodeAttentionParams& p, LaunchQueue& queue) {
   const dim3 grid(p.num_items, p.kv_heads * DecodeRowBlocks(p.heads, p.kv_heads));
-  queue.Add(DecodeKernel<D, Reader>, {grid, kDecodeThreads, 0}, p);
+  constexpr size_t kShared = sizeof(DecodeShared<D, Reader>);
+  static const bool allowed =
+      (AllowLargeShared(reinterpret_cast<const void*>(DecodeKernel<D, Reader>)), true);
+  (void)allowed;
+  queue.Add(DecodeKernel<D, Reader>, {grid, kDecodeThreads, kShared}, p);
 }
 
 // Calls f with the tag of a supported pair's reader; false when there is none.
@@ -107,7 +143,7 @@ bool VisitPair(kv::CodecId k, kv::CodecId v, F& f) {
 template <int D, typename F>
 bool VisitReader(kv::CodecId k, kv::CodecId v, F f) {
   if (k == kv::CodecId::kBf16 && v == kv::CodecId::kBf16) {
-    f(Tag<void>{});
+    f(Tag<NoReader>{});
     return true;
   }
   return VisitPair<D, 8, 8>(k, v, f) || VisitPair<D, 8, 4>(k, v, f) ||

@@ -41,7 +41,7 @@ class OpenReader {
     for (int s = 0; s < kSteps; ++s) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const float2 x = queries.Pair(g_, q_, 2 * s + half);
+        const float2 x = queries.Pair(g_, PairOf(s, half, q_));
         high_[s][half] = PackBf16(x.x, x.y);
         const float2 rounded = UnpackBf16(high_[s][half]);
         low_[s][half] = PackBf16(x.x - rounded.x, x.y - rounded.y);
@@ -84,7 +84,7 @@ class OpenReader {
     for (int s = 0; s < kSteps; ++s) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int pair = q_ * (D / 8) + 2 * s + half;
+        const int pair = PairOf(s, half, q_);
         LoadWords<kTiles>(k + size_t(pair) * window.tile_tokens * 4, keys[s][half]);
       }
     }
@@ -102,19 +102,27 @@ class OpenReader {
         }
       }
     }
+    // Both parts of the queries in turn over all keys: neighbouring products do not wait for each
+    // other.
+    float sum[kTiles / 2][4] = {};
+#pragma unroll
+    for (int s = 0; s < kSteps; ++s) {
+#pragma unroll
+      for (int part = 0; part < 2; ++part) {
+        const uint32_t(&query)[2] = part == 0 ? high_[s] : low_[s];
+#pragma unroll
+        for (int a = 0; a < kTiles / 2; ++a) {
+          const uint32_t rows[4] = {keys[s][0][2 * a], keys[s][0][2 * a + 1], keys[s][1][2 * a],
+                                    keys[s][1][2 * a + 1]};
+          MmaBf16(sum[a], rows, query[0], query[1]);
+        }
+      }
+    }
     float score[kTiles][2];
 #pragma unroll
-    for (int a = 0; a < kTiles / 2; ++a) {
-      float sum[4] = {};
-#pragma unroll
-      for (int s = 0; s < kSteps; ++s) {
-        const uint32_t rows[4] = {keys[s][0][2 * a], keys[s][0][2 * a + 1], keys[s][1][2 * a],
-                                  keys[s][1][2 * a + 1]};
-        MmaBf16(sum, rows, high_[s][0], high_[s][1]);
-        MmaBf16(sum, rows, low_[s][0], low_[s][1]);
-      }
-#pragma unroll
-      for (int c = 0; c < 4; ++c) score[2 * a + c / 2][c % 2] = sum[c];
+    for (int i = 0; i < kTiles; ++i) {
+      score[i][0] = sum[i / 2][i % 2 * 2];
+      score[i][1] = sum[i / 2][i % 2 * 2 + 1];
     }
     const bool whole =
         first >= window.begin && first + kTokens <= window.end && window.position + first >= oldest;

@@ -1,4 +1,5 @@
-// A warp's share of sealed tiles of integer codes, dequantized in registers.
+// A warp's share of sealed tiles of integer codes, dequantized in registers. Whole tiles, codes and
+// parameters, are copied to shared memory ahead of their use.
 //
 // Codes enter the products as fp16 numbers 1024 + code * 2^shift, made by one byte permutation and
 // one mask: the pair of codes of two neighbouring elements (tile.h) is one register of an A
@@ -6,7 +7,8 @@
 //   keys per token:    s . (sum q (code - z)) = s (sum q code - z sum q)
 //   keys per channel:  the query is multiplied by the channels' scales, tile by tile
 //   values per token:  the probability is multiplied by the token's scale
-// The 1024 and the shift come off the sums. Queries are fp16 in two parts, rounded and rest.
+// The 1024 and the shift come off the sums. Queries are rounded to fp16, 2^-12 relative: a tenth of
+// what 8-bit codes are off.
 #pragma once
 
 #include "engine/cuda/decode_open.cuh"
@@ -24,6 +26,20 @@ __device__ __forceinline__ uint32_t ExpandCodes(uint32_t word, int half) {
   return spread & (0xff00ff00u | kMask | kMask << 16);
 }
 constexpr float kCodeBias = 1024.0f;
+
+template <int kWords>
+__device__ __forceinline__ void ReadShared(const std::byte* from, uint32_t (&to)[kWords]) {
+  static_assert(kWords == 1 || kWords == 2 || kWords == 4);
+  if constexpr (kWords == 1) {
+    to[0] = *reinterpret_cast<const uint32_t*>(from);
+  } else if constexpr (kWords == 2) {
+    const uint2 v = *reinterpret_cast<const uint2*>(from);
+    to[0] = v.x, to[1] = v.y;
+  } else {
+    const uint4 v = *reinterpret_cast<const uint4*>(from);
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+  }
+}
 
 // The keys of a lane: row g of score tile i is token TokenOf(i, g), kBits in a row per lane and
 // code of a byte.
@@ -50,7 +66,7 @@ struct TokenParams {
   __device__ __forceinline__ void Load(const std::byte* from, int g) {
 #pragma unroll
     for (int sub = 0; sub < 8 / kBits; ++sub) {
-      LoadWords<kWords>(from + 2 * TokenOrder<kBits>::First(sub, g), raw[sub]);
+      ReadShared<kWords>(from + 2 * TokenOrder<kBits>::First(sub, g), raw[sub]);
     }
   }
   __device__ __forceinline__ float AsF16(int i) const {
@@ -58,17 +74,8 @@ struct TokenParams {
     return i % 2 == 0 ? pair.x : pair.y;
   }
   __device__ __forceinline__ float AsInt(int i) const {
-    const uint32_t word = raw[i / kBits][i % kBits / 2];
-    return static_cast<float>(static_cast<int16_t>(i % 2 == 0 ? word : word >> 16));
-  }
-};
-
-// 16-bit parameters of a lane's channels: part q of the tile's channels.
-template <int D>
-struct ChannelParams {
-  uint32_t raw[D / 8];
-  __device__ __forceinline__ void Load(const std::byte* from, int q) {
-    LoadWords<D / 8>(from + q * (D / 2), raw);
+    const float2 pair = Int16ToFloat(raw[i / kBits][i % kBits / 2]);
+    return i % 2 == 0 ? pair.x : pair.y;
   }
 };
 
@@ -86,44 +93,50 @@ class SealedReader {
   static constexpr int kValueWords = D * kValueBits / 128;
   static constexpr int kLoadWords = kValueWords < 4 ? kValueWords : 4;
 
-  __device__ SealedReader(const QueryTile<D>& queries, int lane)
-      : queries_(queries), g_(lane / 4), q_(lane % 4) {
-    if constexpr (!kChannel) {
-      float sum = 0.0f;
-#pragma unroll
-      for (int s = 0; s < kSteps; ++s) {
-        for (int half = 0; half < 2; ++half) {
-          sum +=
-              Split(queries.Pair(g_, q_, 2 * s + half), query_[s].high[half], query_[s].low[half]);
-        }
-      }
-      query_sum_ = SumsOfQueries(sum, q_);
-    }
+  // One tile: keys of the next are copied while the values of this one are used, and the other way
+  // round.
+  struct alignas(128) Stage {
+    std::byte k[Keys::TileBytes(D)];
+    std::byte v[Values::TileBytes(D)];
+  };
+
+  __device__ SealedReader(const QueryTile<D>& queries, Stage& stage, int lane)
+      : queries_(queries), stage_(stage), lane_(lane), g_(lane / 4), q_(lane % 4) {}
+
+  // Begins to read the warp's tiles: every kDecodeWarps-th of tiles[0 .. count).
+  __device__ void Start(const std::byte* const* tiles, int count, const DecodeSequence& sequence,
+                        int kv_head, int warp) {
+    tiles_ = tiles;
+    count_ = count;
+    warp_ = warp;
+    k_at_ = sequence.sealed.k_offset + size_t(kv_head) * sequence.sealed.k_stride;
+    v_at_ = sequence.sealed.v_offset + size_t(kv_head) * sequence.sealed.v_stride;
+    Copy(warp, k_at_, stage_.k);
+    Copy(warp, v_at_, stage_.v);
   }
 
-  __device__ void Run(const std::byte* const* tiles, int first, int count,
-                      const DecodeSequence& sequence, int kv_head, int warp,
-                      DecodeState<D>& state) {
-    const size_t k_at = sequence.sealed.k_offset + size_t(kv_head) * sequence.sealed.k_stride;
-    const size_t v_at = sequence.sealed.v_offset + size_t(kv_head) * sequence.sealed.v_stride;
-    const std::byte* const* const own = tiles + sequence.first_tile + first;
-    if (warp < count) {
-      const std::byte* extent = own[warp];
-      LoadKeys(extent + k_at);
+  // `position`: of tiles[0]'s first token.
+  __device__ void Run(int position, int oldest_position, DecodeState<D>& state) {
+    if constexpr (!kChannel) RoundQueries();
 #pragma unroll 1
-      for (int i = warp; i < count; i += kDecodeWarps) {
-        LoadValues(extent + v_at);
-        float score[8][2];
-        Scores(score);
-        if (i + kDecodeWarps < count) {
-          extent = own[i + kDecodeWarps];
-          LoadKeys(extent + k_at);
-        }
-        const int position = sequence.first_sealed_position + (first + i) * kv::kBlockTokens;
-        if (position < sequence.oldest_position) Mask(sequence.oldest_position - position, score);
-        Accumulate(score, state);
-      }
+    for (int i = warp_; i < count_; i += kDecodeWarps) {
+      // Two groups of copies are under way, keys and values in turn: the older one is wanted.
+      WaitForCopies<1>();
+      __syncwarp();
+      float score[8][2];
+      Scores(stage_.k, score);
+      __syncwarp();
+      Copy(i + kDecodeWarps, k_at_, stage_.k);
+      const int first = position + i * kv::kBlockTokens;
+      if (first < oldest_position) Mask(oldest_position - first, score);
+      const float2 keep = state.Raise(score);
+      WaitForCopies<1>();
+      __syncwarp();
+      Accumulate(stage_.v, score, keep, state);
+      __syncwarp();
+      Copy(i + kDecodeWarps, v_at_, stage_.v);
     }
+    WaitForCopies<0>();
     Finish(state);
   }
 
@@ -139,97 +152,91 @@ class SealedReader {
  private:
   // A step of a query as the B operand.
   struct Query {
-    uint32_t high[2];
-    uint32_t low[2];
+    uint32_t x[2];
   };
 
-  // x in fp16 and what rounding lost; returns the sum of what both hold.
-  static __device__ __forceinline__ float Split(float2 x, uint32_t& high, uint32_t& low) {
-    high = PackF16(x.x, x.y);
-    const float2 rounded = UnpackF16(high);
-    low = PackF16(x.x - rounded.x, x.y - rounded.y);
-    const float2 rest = UnpackF16(low);
-    return (rounded.x + rest.x) + (rounded.y + rest.y);
+  // x in fp16; adds what that holds to `sum`.
+  static __device__ __forceinline__ uint32_t Round(float2 x, float& sum) {
+    const uint32_t rounded = PackF16(x.x, x.y);
+    const float2 held = UnpackF16(rounded);
+    sum += held.x + held.y;
+    return rounded;
   }
 
-  __device__ __forceinline__ void LoadKeys(const std::byte* tile) {
+  // Copies the keys or values of tile i, if there is one, and commits in any case.
+  template <size_t kBytes>
+  __device__ __forceinline__ void Copy(int i, size_t at, std::byte (&to)[kBytes]) {
+    if (i < count_) {
+      const std::byte* from = tiles_[i] + at + lane_ * 16;
+#pragma unroll
+      for (int byte = 0; byte < kBytes; byte += 512) {
+        if (byte + 512 <= kBytes || byte + lane_ * 16 < kBytes) {
+          CopyAsync<16>(to + byte + lane_ * 16, from + byte);
+        }
+      }
+    }
+    CommitCopies();
+  }
+
+  __device__ void RoundQueries() {
+    float sum = 0.0f;
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int pair = q_ * (D / 8) + 2 * s + half;
-        LoadWords<kKeyWords>(tile + pair * 16 * kKeyBits + g_ * Order::kBytes, keys_[s][half]);
+        query_[s].x[half] = Round(queries_.Pair(g_, PairOf(s, half, q_)), sum);
       }
     }
-    if constexpr (kChannel) {
-      channel_scale_.Load(tile + Keys::ScaleOffset(D), q_);
-      channel_zero_.Load(tile + Keys::ZeroOffset(D), q_);
-    } else {
-      key_scale_.Load(tile + Keys::ScaleOffset(D), g_);
-      key_zero_.Load(tile + Keys::ZeroOffset(D), g_);
-    }
-  }
-
-  __device__ __forceinline__ void LoadValues(const std::byte* tile) {
-#pragma unroll
-    for (int a = 0; a < 4; ++a) {
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        const std::byte* row = tile + Order::TokenOf(2 * a, 2 * q_ + e) / 2 * (D * kValueBits / 4);
-#pragma unroll
-        for (int c = 0; c < kValueWords; c += kLoadWords) {
-          uint32_t(&to)[kLoadWords] = *reinterpret_cast<uint32_t(*)[kLoadWords]>(&values_[a][e][c]);
-          LoadWords<kLoadWords>(row + c * 32 + g_ * 4 * kLoadWords, to);
-        }
-      }
-    }
-    value_scale_.Load(tile + Values::ScaleOffset(D), g_);
-    value_zero_.Load(tile + Values::ZeroOffset(D), g_);
+    query_sum_ = SumsOfQueries(sum, q_);
   }
 
   // Scores of the tiles whose codes begin at bit kSub * kKeyBits.
   template <int kSub>
-  __device__ __forceinline__ void MultiplyKeys(const Query& query, int s, float (&sum)[4][4]) {
+  __device__ __forceinline__ void MultiplyKeys(const Query& query,
+                                               const uint32_t (&keys)[2][kKeyWords],
+                                               float (&sum)[4][4]) {
 #pragma unroll
     for (int word = 0; word < kKeyWords; ++word) {
       uint32_t rows[4];
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        rows[r] = ExpandCodes<kKeyBits, kSub * kKeyBits>(keys_[s][r / 2][word], r % 2);
+        rows[r] = ExpandCodes<kKeyBits, kSub * kKeyBits>(keys[r / 2][word], r % 2);
       }
-      float(&to)[4] = sum[kSub * kKeyWords + word];
-      MmaF16(to, rows, query.high[0], query.high[1]);
-      MmaF16(to, rows, query.low[0], query.low[1]);
+      MmaF16(sum[kSub * kKeyWords + word], rows, query.x[0], query.x[1]);
     }
-    if constexpr (kSub + 1 < Order::kPerByte) MultiplyKeys<kSub + 1>(query, s, sum);
+    if constexpr (kSub + 1 < Order::kPerByte) MultiplyKeys<kSub + 1>(query, keys, sum);
   }
 
-  __device__ __forceinline__ void Scores(float (&score)[8][2]) {
+  __device__ __forceinline__ void Scores(const std::byte* tile, float (&score)[8][2]) {
     float sum[4][4] = {};
     float2 query_sum = query_sum_, zero_sum = {};
-    if constexpr (kChannel) {
-      float own_sum = 0.0f, own_zero_sum = 0.0f;
+    float own_sum = 0.0f, own_zero_sum = 0.0f;
 #pragma unroll
-      for (int s = 0; s < kSteps; ++s) {
+    for (int s = 0; s < kSteps; ++s) {
+      uint32_t keys[2][kKeyWords];
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        ReadShared<kKeyWords>(tile + PairOf(s, half, q_) * 16 * kKeyBits + g_ * Order::kBytes,
+                              keys[half]);
+      }
+      if constexpr (kChannel) {
         Query query;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          float2 x = queries_.Pair(g_, q_, 2 * s + half);
-          const float2 scale = UnpackF16(channel_scale_.raw[2 * s + half]);
-          x.x *= scale.x;
-          x.y *= scale.y;
-          own_sum += Split(x, query.high[half], query.low[half]);
-          const uint32_t zero = channel_zero_.raw[2 * s + half];
-          own_zero_sum += x.x * static_cast<float>(static_cast<int16_t>(zero)) +
-                          x.y * static_cast<float>(static_cast<int16_t>(zero >> 16));
+          query.x[half] = ScaleQuery(tile, PairOf(s, half, q_), own_sum, own_zero_sum);
         }
-        MultiplyKeys<0>(query, s, sum);
+        MultiplyKeys<0>(query, keys, sum);
+      } else {
+        MultiplyKeys<0>(query_[s], keys, sum);
       }
+    }
+    TokenParams<kKeyBits> scale, zero;
+    if constexpr (kChannel) {
       query_sum = SumsOfQueries(own_sum, q_);
       zero_sum = SumsOfQueries(own_zero_sum, q_);
     } else {
-#pragma unroll
-      for (int s = 0; s < kSteps; ++s) MultiplyKeys<0>(query_[s], s, sum);
+      scale.Load(tile + Keys::ScaleOffset(D), g_);
+      zero.Load(tile + Keys::ZeroOffset(D), g_);
     }
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
@@ -241,10 +248,23 @@ class SealedReader {
         if constexpr (kChannel) {
           score[i][e] = codes - (e == 0 ? zero_sum.x : zero_sum.y);
         } else {
-          score[i][e] = key_scale_.AsF16(i) * (codes - key_zero_.AsInt(i) * of_query);
+          score[i][e] = scale.AsF16(i) * (codes - zero.AsInt(i) * of_query);
         }
       }
     }
+  }
+
+  // A pair of channels of the query times the channels' scales.
+  __device__ __forceinline__ uint32_t ScaleQuery(const std::byte* tile, int pair, float& sum,
+                                                 float& zero_sum) {
+    const auto* scales = reinterpret_cast<const uint32_t*>(tile + Keys::ScaleOffset(D));
+    const auto* zeros = reinterpret_cast<const uint32_t*>(tile + Keys::ZeroOffset(D));
+    float2 x = queries_.Pair(g_, pair);
+    const float2 scale = UnpackF16(scales[pair]), zero = Int16ToFloat(zeros[pair]);
+    x.x *= scale.x;
+    x.y *= scale.y;
+    zero_sum += x.x * zero.x + x.y * zero.y;
+    return Round(x, sum);
   }
 
   // Tokens before `begin` are out of the sliding window.
@@ -256,7 +276,8 @@ class SealedReader {
   }
 
   template <int kSub>
-  __device__ __forceinline__ void MultiplyValues(int a, const Weights& weights,
+  __device__ __forceinline__ void MultiplyValues(const Weights& weights,
+                                                 const uint32_t (&values)[2][kValueWords],
                                                  DecodeState<D>& state) {
     constexpr int kPerByte = 8 / kValueBits;
 #pragma unroll
@@ -264,15 +285,18 @@ class SealedReader {
       uint32_t rows[4];
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        rows[r] = ExpandCodes<kValueBits, kSub * kValueBits>(values_[a][r / 2][word], r % 2);
+        rows[r] = ExpandCodes<kValueBits, kSub * kValueBits>(values[r / 2][word], r % 2);
       }
       MmaF16(state.o[word * kPerByte + kSub], rows, weights.first, weights.second);
     }
-    if constexpr (kSub + 1 < kPerByte) MultiplyValues<kSub + 1>(a, weights, state);
+    if constexpr (kSub + 1 < kPerByte) MultiplyValues<kSub + 1>(weights, values, state);
   }
 
-  __device__ __forceinline__ void Accumulate(const float (&score)[8][2], DecodeState<D>& state) {
-    const float2 keep = state.Raise(score);
+  __device__ __forceinline__ void Accumulate(const std::byte* tile, const float (&score)[8][2],
+                                             float2 keep, DecodeState<D>& state) {
+    TokenParams<kKeyBits> scales, zeros;
+    scales.Load(tile + Values::ScaleOffset(D), g_);
+    zeros.Load(tile + Values::ZeroOffset(D), g_);
     weight_sum_[0] *= keep.x, weight_sum_[1] *= keep.y;
     zero_weight_[0] *= keep.x, zero_weight_[1] *= keep.y;
 #pragma unroll
@@ -284,7 +308,7 @@ class SealedReader {
         const float first = state.Weight(score[i][0], 0), second = state.Weight(score[i][1], 1);
         state.l[0] += first;
         state.l[1] += second;
-        const float scale = value_scale_.AsF16(i), zero = value_zero_.AsInt(i);
+        const float scale = scales.AsF16(i), zero = zeros.AsInt(i);
         p[h] = PackF16(first * scale, second * scale);
         const float2 rounded = UnpackF16(p[h]);
         weight_sum_[0] += rounded.x;
@@ -292,7 +316,17 @@ class SealedReader {
         zero_weight_[0] += rounded.x * zero;
         zero_weight_[1] += rounded.y * zero;
       }
-      MultiplyValues<0>(a, SwapAndTranspose(p[0], p[1], g_), state);
+      uint32_t values[2][kValueWords];
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const std::byte* row = tile + Order::TokenOf(2 * a, 2 * q_ + e) / 2 * (D * kValueBits / 4);
+#pragma unroll
+        for (int c = 0; c < kValueWords; c += kLoadWords) {
+          uint32_t(&to)[kLoadWords] = *reinterpret_cast<uint32_t(*)[kLoadWords]>(&values[e][c]);
+          ReadShared<kLoadWords>(row + c * 32 + g_ * 4 * kLoadWords, to);
+        }
+      }
+      MultiplyValues<0>(SwapAndTranspose(p[0], p[1], g_), values, state);
     }
   }
 
@@ -315,16 +349,17 @@ class SealedReader {
   }
 
   const QueryTile<D>& queries_;
-  const int g_, q_;
+  Stage& stage_;
+  const int lane_, g_, q_;
+  const std::byte* const* tiles_ = nullptr;
+  int count_ = 0;
+  int warp_ = 0;
+  size_t k_at_ = 0;  // of the tiles of the KV head inside an extent
+  size_t v_at_ = 0;
   Query query_[kChannel ? 1 : kSteps];
   float2 query_sum_ = {};
   float weight_sum_[2] = {};   // of rounded probabilities times scales, of the lane's own keys
   float zero_weight_[2] = {};  // the same times zero points
-  uint32_t keys_[kSteps][2][kKeyWords];
-  uint32_t values_[4][2][kValueWords];
-  TokenParams<kKeyBits> key_scale_, key_zero_;
-  ChannelParams<D> channel_scale_, channel_zero_;
-  TokenParams<kKeyBits> value_scale_, value_zero_;
 };
 
 }  // namespace kvpareto::cuda

@@ -9,22 +9,21 @@ namespace kvpareto::cuda {
 inline constexpr int kDecodeWarps = 4;
 inline constexpr int kDecodeThreads = kDecodeWarps * 32;
 
-// Queries in shared memory: [8 rows][4 parts of channels], padded so that the lanes of a warp,
-// which read the same place of different rows and parts, meet no bank twice.
+// Queries in shared memory: [8 rows][D], padded so that the lanes of a warp, which read
+// neighbouring pairs of channels of all rows, meet no bank twice.
 template <int D>
 struct alignas(16) QueryTile {
-  static constexpr int kPart = D / 4;
-  static constexpr int kPitch = 4 * (kPart + 2);
+  static constexpr int kPitch = D + 8;
   float values[kDecodeRows * kPitch];
 
-  static __device__ __forceinline__ int IndexOf(int row, int channel) {
-    return row * kPitch + channel / kPart * (kPart + 2) + channel % kPart;
-  }
-  // Channels 2 i, 2 i + 1 of part q.
-  __device__ __forceinline__ float2 Pair(int row, int q, int i) const {
-    return *reinterpret_cast<const float2*>(values + row * kPitch + q * (kPart + 2) + 2 * i);
+  // Channels 2 pair, 2 pair + 1.
+  __device__ __forceinline__ float2 Pair(int row, int pair) const {
+    return *reinterpret_cast<const float2*>(values + row * kPitch + 2 * pair);
   }
 };
+
+// The pair of channels of half `half` of step s for lane quarter q.
+__device__ __forceinline__ int PairOf(int s, int half, int q) { return 8 * s + 4 * half + q; }
 
 // Scores, in units of log2(e), and outputs are computed transposed: keys and channels are the rows
 // of the products, the up to 8 query heads their columns. Lane 4 g + q holds queries 2 q and 2 q
@@ -32,6 +31,7 @@ struct alignas(16) QueryTile {
 template <int D>
 struct DecodeState {
   float m[2] = {-INFINITY, -INFINITY};
+  float base[2] = {};       // m, or 0 while there is nothing
   float l[2] = {};          // of the lane's own keys
   float o[D / 16][4] = {};  // [pair of channel tiles][first tile, two queries; second tile, ...]
 
@@ -57,7 +57,8 @@ struct DecodeState {
 #pragma unroll
       for (int i = 1; i < kTiles; ++i) largest = fmaxf(largest, score[i][e]);
       const float raised = fmaxf(m[e], QueryMax(largest));
-      keep[e] = raised == -INFINITY ? 1.0f : exp2f(m[e] - raised);
+      base[e] = raised == -INFINITY ? 0.0f : raised;
+      keep[e] = Exp2(m[e] - base[e]);
       m[e] = raised;
       l[e] *= keep[e];
     }
@@ -69,7 +70,7 @@ struct DecodeState {
     return make_float2(keep[0], keep[1]);
   }
   __device__ __forceinline__ float Weight(float score, int e) const {
-    return m[e] == -INFINITY ? 0.0f : exp2f(score - m[e]);
+    return Exp2(score - base[e]);
   }
 };
 
@@ -107,8 +108,7 @@ struct MergeBuffer {
 // block that finishes last merges those of all parts, in order.
 template <int D>
 __device__ void MergeAndStore(const DecodeAttentionParams& p, const DecodeItem& item,
-                              MergeBuffer<D>& buffer) {
-  const DecodeSequence sequence = p.sequences[item.sequence];
+                              const DecodeSequence& sequence, MergeBuffer<D>& buffer) {
   const int group = p.heads / p.kv_heads, row_blocks = (group + kDecodeRows - 1) / kDecodeRows;
   const int kv_head = blockIdx.y / row_blocks, first_head = blockIdx.y % row_blocks * kDecodeRows;
   const int rows = min(kDecodeRows, group - first_head);

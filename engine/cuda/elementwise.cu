@@ -22,17 +22,34 @@ __device__ float BlockSum(float value) {
   return total;
 }
 
-// One block per row and group; groups are at most a few thousand columns.
+// One block per row and group. Up to kKept columns per thread are read once.
+template <int kKept>
 __global__ void RmsNormKernel(RmsNormParams p) {
   const int groups = (p.last - p.first) / p.group;
   const int64_t row = blockIdx.x / groups;
   const int begin = p.first + blockIdx.x % groups * p.group;
   const float* x = p.x + row * p.cols + begin;
   float* y = p.y + row * p.cols + begin;
+  float kept[kKept];
   float squares = 0.0f;
-  for (int c = threadIdx.x; c < p.group; c += blockDim.x) squares += x[c] * x[c];
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const int c = threadIdx.x + i * blockDim.x;
+    kept[i] = c < p.group ? x[c] : 0.0f;
+  }
+#pragma unroll
+  for (float value : kept) squares += value * value;
+  for (int c = threadIdx.x + kKept * blockDim.x; c < p.group; c += blockDim.x)
+    squares += x[c] * x[c];
   const float scale = rsqrtf(BlockSum(squares) / static_cast<float>(p.group) + p.epsilon);
-  for (int c = threadIdx.x; c < p.group; c += blockDim.x) y[c] = x[c] * scale * p.weight[c];
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const int c = threadIdx.x + i * blockDim.x;
+    if (c < p.group) y[c] = kept[i] * scale * p.weight[c];
+  }
+  for (int c = threadIdx.x + kKept * blockDim.x; c < p.group; c += blockDim.x) {
+    y[c] = x[c] * scale * p.weight[c];
+  }
 }
 
 __global__ void CopyOutsideKernel(RmsNormParams p) {
@@ -85,8 +102,8 @@ __global__ void AddBiasKernel(const float* bias, float* y, int64_t elements, int
 
 void LaunchRmsNorm(const RmsNormParams& p, LaunchQueue& queue) {
   const int groups = (p.last - p.first) / p.group;
-  const int threads = p.group >= 2048 ? 512 : p.group >= 512 ? 256 : 64;
-  if (p.rows * groups > 0) queue.Add(RmsNormKernel, {p.rows * groups, threads, 0}, p);
+  const int threads = p.group >= 2048 ? 1024 : p.group >= 512 ? 256 : 64;
+  if (p.rows * groups > 0) queue.Add(RmsNormKernel<8>, {p.rows * groups, threads, 0}, p);
   const int64_t outside = int64_t{p.rows} * (p.cols - (p.last - p.first));
   if (p.x != p.y && outside > 0) {
     queue.Add(CopyOutsideKernel, {BlocksFor(outside, kThreads), kThreads, 0}, p);

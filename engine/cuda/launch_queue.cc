@@ -11,6 +11,16 @@ bool Same(const dim3& a, const dim3& b) { return a.x == b.x && a.y == b.y && a.z
 
 }  // namespace
 
+void AllowLargeShared(const void* kernel) {
+  int device = 0, most = 0;
+  cudaFuncAttributes attributes;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+  if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) return;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       most - static_cast<int>(attributes.sharedSizeBytes));
+}
+
 LaunchQueue::~LaunchQueue() {
   for (Graph& graph : graphs_) {
     if (graph.exec != nullptr) cudaGraphExecDestroy(graph.exec);

@@ -20,6 +20,9 @@
 
 namespace kvpareto::cuda {
 
+// Lets a kernel have as much dynamic shared memory as the device can give.
+void AllowLargeShared(const void* kernel);
+
 struct LaunchShape {
   dim3 grid;
   dim3 block;

@@ -12,10 +12,9 @@ namespace {
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * 32;
 
-// Blocks of codes in flight per warp: as many as registers allow.
-constexpr int DepthFor(CodeFormat format, int tiles) {
-  if (format == CodeFormat::kBf16) return tiles > 2 ? 1 : 2;
-  return tiles > 4 ? 2 : tiles > 1 ? 3 : 4;
+// Blocks of columns in flight per warp: about 4 KB.
+constexpr int DepthFor(CodeFormat format, int panels) {
+  return format == CodeFormat::kBf16 ? 2 : format == CodeFormat::kInt8 ? 4 : panels > 1 ? 5 : 8;
 }
 
 template <CodeFormat kFormat>
@@ -85,11 +84,6 @@ struct RawParams<false> {
     return {{first.x, second.x}, {first.y, second.y}};
   }
 };
-template <bool kWide>
-__device__ __forceinline__ RawParams<kWide> LoadParams(const uint8_t* params, size_t group, int g) {
-  return reinterpret_cast<const RawParams<kWide>*>(params)[group * kPanelRows / 2 + g];
-}
-
 // kTiles: of 8 tokens; kPanels: per warp; kGroup: columns that share parameters inside a block.
 template <CodeFormat kFormat, bool kWide, int kGroup, int kTiles, int kPanels>
 struct Stream {
@@ -97,31 +91,87 @@ struct Stream {
   static constexpr bool kHasParams = kFormat != CodeFormat::kBf16;
   static constexpr bool kSingle = kTiles == 0;  // one token, rounded by the block itself
   static constexpr int kColumnTiles = kSingle ? 1 : kTiles;
+  static constexpr int kOutputs = kPanels * kPanelRows * kColumnTiles * 8;
   static constexpr int kBlockGroups = kHasParams ? kBlockCols / kGroup : 1;
 
+  // A lane's part of a block of all panels.
   struct Raw {
     uint4 codes[kPanels][C::kLoads];
     RawParams<kWide> params[kPanels][kBlockGroups];
   };
+  // The same of a whole warp in shared memory. A lane only ever touches its own entries: so nothing
+  // but its own copies has to be waited for.
+  struct Slot {
+    uint4 codes[kPanels][C::kLoads][32];
+    RawParams<kWide> params[kHasParams ? kPanels * kBlockGroups : 1][kHasParams ? 32 : 1];
+  };
 
   float y[kPanels][kColumnTiles][4] = {};
 
-  static __device__ __forceinline__ void Load(const PackedMatrix& w, const int (&panels)[kPanels],
-                                              int block, int lane, Raw& raw) {
+  // Where a lane's codes and parameters begin, per panel.
+  struct Source {
+    const uint8_t* codes[kPanels];
+    const RawParams<kWide>* params[kPanels];
+  };
+
+  static __device__ __forceinline__ Source SourceOf(const LinearDecodeParams& p, int group,
+                                                    int lane) {
+    Source source;
+#pragma unroll
+    for (int i = 0; i < kPanels; ++i) {
+      const int panel = min(group * kPanels + i, p.w.panels() - 1);
+      source.codes[i] = p.w.codes + size_t(panel) * p.w.blocks * (1024 * CodeBits(kFormat) / 8) +
+                        LaneOffset(0, lane);
+      source.params[i] = reinterpret_cast<const RawParams<kWide>*>(p.w.params) +
+                         size_t(panel) * p.groups * (kPanelRows / 2) + lane / 4;
+    }
+    return source;
+  }
+
+  // [token][row]
+  __device__ __forceinline__ void StorePartial(float* to, int g, int q) const {
+#pragma unroll
+    for (int i = 0; i < kPanels; ++i) {
+#pragma unroll
+      for (int n = 0; n < kColumnTiles; ++n) {
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          const int r = i * kPanelRows + g + c / 2 * 8, column = n * 8 + 2 * q + c % 2;
+          to[column * kPanels * kPanelRows + r] = y[i][n][c];
+        }
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void Copy(const Source& source, const PackedMatrix& w,
+                                              int block, int lane, Slot& slot) {
 #pragma unroll
     for (int p = 0; p < kPanels; ++p) {
-      const uint8_t* from =
-          w.codes + (size_t(panels[p]) * w.blocks + block) * (1024 * CodeBits(kFormat) / 8);
 #pragma unroll
       for (int v = 0; v < C::kLoads; ++v) {
-        raw.codes[p][v] = LoadStream(from + LaneOffset(v, lane));
+        CopyAsync<16>(&slot.codes[p][v][lane],
+                      source.codes[p] + size_t(block) * (1024 * CodeBits(kFormat) / 8) + v * 512);
       }
       if constexpr (kHasParams) {
-        const size_t first = size_t(panels[p]) * w.groups();
 #pragma unroll
         for (int i = 0; i < kBlockGroups; ++i) {
-          const int group = (block * kBlockCols + i * kGroup) / w.group;
-          raw.params[p][i] = LoadParams<kWide>(w.params, first + group, lane / 4);
+          const int group = (block * kBlockCols + i * kGroup) >> w.group_shift;
+          CopyAsync<sizeof(RawParams<kWide>)>(&slot.params[p * kBlockGroups + i][lane],
+                                              source.params[p] + group * (kPanelRows / 2));
+        }
+      }
+    }
+  }
+
+  static __device__ __forceinline__ void Read(const Slot& slot, int lane, Raw& raw) {
+#pragma unroll
+    for (int p = 0; p < kPanels; ++p) {
+#pragma unroll
+      for (int v = 0; v < C::kLoads; ++v) raw.codes[p][v] = slot.codes[p][v][lane];
+      if constexpr (kHasParams) {
+#pragma unroll
+        for (int i = 0; i < kBlockGroups; ++i) {
+          raw.params[p][i] = slot.params[p * kBlockGroups + i][lane];
         }
       }
     }
@@ -185,6 +235,7 @@ struct Stream {
 // Rounds the one token's row to bf16 in shared memory: [blocks * 64].
 __device__ void RoundRow(const LinearDecodeParams& p, uint16_t* to) {
   const int padded = p.w.blocks * kBlockCols;
+#pragma unroll 4
   for (int c = threadIdx.x * 4; c < padded; c += kThreads * 4) {
     float v[4];
     if (c + 4 <= p.w.cols && p.w.cols % 4 == 0) {
@@ -200,37 +251,52 @@ __device__ void RoundRow(const LinearDecodeParams& p, uint16_t* to) {
 template <CodeFormat kFormat, bool kWide, int kGroup, int kTiles, int kPanels>
 __global__ void __launch_bounds__(kThreads) StreamKernel(LinearDecodeParams p) {
   using S = Stream<kFormat, kWide, kGroup, kTiles, kPanels>;
-  constexpr int kColumns = S::kColumnTiles * 8;
-  constexpr int kDepth = DepthFor(kFormat, kTiles);
+  constexpr int kDepth = DepthFor(kFormat, kPanels);
   extern __shared__ __align__(16) uint8_t shared[];
-  // [kWarps, kPanels * 16, kColumns], over the rounded row
-  float* partial = reinterpret_cast<float*>(shared);
-  uint16_t* row = reinterpret_cast<uint16_t*>(shared);
+  // [kWarps][kDepth] slots, then the sums of the warps, [kWarps][kOutputs], then the rounded row.
+  typename S::Slot* const slots =
+      reinterpret_cast<typename S::Slot*>(shared) + threadIdx.x / 32 * kDepth;
+  float* const partial =
+      reinterpret_cast<float*>(shared + sizeof(typename S::Slot) * kWarps * kDepth);
+  uint16_t* const row = reinterpret_cast<uint16_t*>(partial + kWarps * S::kOutputs);
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-  int panels[kPanels];
-  for (int i = 0; i < kPanels; ++i) {
-    panels[i] = min(int(blockIdx.x) * kPanels + i, p.w.panels() - 1);
-  }
   const int begin = warp * p.w.blocks / kWarps, end = (warp + 1) * p.w.blocks / kWarps;
+  const int groups = (p.w.panels() + kPanels - 1) / kPanels;
 
-  typename S::Raw raw[kDepth];
-#pragma unroll
-  for (int d = 0; d < kDepth; ++d) {
-    if (begin + d < end) S::Load(p.w, panels, begin + d, lane, raw[d]);
-  }
+  // Copies run ahead through all the panels of this block.
+  int copy_group = blockIdx.x, copy_block = begin;
+  typename S::Source source = S::SourceOf(p, copy_group, lane);
+  const auto copy_next = [&](typename S::Slot& slot) {
+    if (copy_block < end) {
+      S::Copy(source, p.w, copy_block, lane, slot);
+      if (++copy_block == end && copy_group + int(gridDim.x) < groups) {
+        copy_group += gridDim.x;
+        copy_block = begin;
+        source = S::SourceOf(p, copy_group, lane);
+      }
+    }
+    CommitCopies();
+  };
+  for (int d = 0; d < kDepth; ++d) copy_next(slots[d]);
   if constexpr (S::kSingle) {
     RoundRow(p, row);
     __syncthreads();
   }
-  S stream;
-  for (int first = begin; first < end; first += kDepth) {
-#pragma unroll
-    for (int d = 0; d < kDepth; ++d) {
-      const int block = first + d;
-      if (block >= end) break;
+  int slot = 0;
+#pragma unroll 1
+  for (int group = blockIdx.x; group < groups; group += gridDim.x) {
+    S stream;
+#pragma unroll 1
+    for (int block = begin; block < end; ++block) {
+      // One group is committed per block, be it empty: all but the newest kDepth - 1 have arrived.
+      WaitForCopies<kDepth - 1>();
+      typename S::Raw raw;
+      S::Read(slots[slot], lane, raw);
+      copy_next(slots[slot]);
+      slot = slot + 1 == kDepth ? 0 : slot + 1;
       if constexpr (S::kSingle) {
-        stream.Multiply(raw[d], [&](int, int s) {
+        stream.Multiply(raw, [&](int, int s) {
           if (g != 0) return make_uint2(0, 0);
           return *reinterpret_cast<const uint2*>(row + block * kBlockCols + s * kStepCols + 4 * q);
         });
@@ -240,58 +306,57 @@ __global__ void __launch_bounds__(kThreads) StreamKernel(LinearDecodeParams p) {
         for (int n = 0; n < S::kColumnTiles; ++n) {
           const uint4* from = reinterpret_cast<const uint4*>(p.packed_x) +
                               ((size_t(n) * p.w.blocks + block) * 32 + lane) * 2;
-          x[n][0] = from[0];
-          x[n][1] = from[1];
+          x[n][0] = __ldg(from);
+          x[n][1] = __ldg(from + 1);
         }
-        stream.Multiply(raw[d], [&](int n, int s) {
+        stream.Multiply(raw, [&](int n, int s) {
           const uint4& v = x[n][s / 2];
           return s % 2 == 0 ? make_uint2(v.x, v.y) : make_uint2(v.z, v.w);
         });
       }
-      if (block + kDepth < end) S::Load(p.w, panels, block + kDepth, lane, raw[d]);
     }
-  }
-  __syncthreads();
+    stream.StorePartial(partial + warp * S::kOutputs, g, q);
+    __syncthreads();
+    for (int i = threadIdx.x; i < S::kOutputs; i += kThreads) {
+      // Rows fastest: neighbouring threads write neighbouring outputs.
+      const int r = i % (kPanels * kPanelRows), token = i / (kPanels * kPanelRows);
+      const int out = group * kPanels * kPanelRows + r;
+      if (token >= p.tokens || out >= p.w.rows) continue;
+      float sum = 0.0f;
 #pragma unroll
-  for (int i = 0; i < kPanels; ++i) {
-#pragma unroll
-    for (int n = 0; n < S::kColumnTiles; ++n) {
-#pragma unroll
-      for (int c = 0; c < 4; ++c) {
-        const int r = i * kPanelRows + g + c / 2 * 8, column = n * 8 + 2 * q + c % 2;
-        partial[(warp * kPanels * kPanelRows + r) * kColumns + column] = stream.y[i][n][c];
-      }
+      for (int w = 0; w < kWarps; ++w) sum += partial[w * S::kOutputs + i];
+      if (p.bias != nullptr) sum += p.bias[out];
+      float* y = p.y + size_t(token) * p.y_stride + out;
+      *y = p.accumulate ? *y + sum : sum;
     }
+    __syncthreads();
   }
-  __syncthreads();
-  constexpr int kOutputs = kPanels * kPanelRows * kColumns;
-  for (int i = threadIdx.x; i < kOutputs; i += kThreads) {
-    // Rows fastest: neighbouring threads write neighbouring outputs.
-    const int r = i % (kPanels * kPanelRows), token = i / (kPanels * kPanelRows);
-    const int out = blockIdx.x * kPanels * kPanelRows + r;
-    if (token >= p.tokens || out >= p.w.rows) continue;
-    float sum = 0.0f;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      sum += partial[(w * kPanels * kPanelRows + r) * kColumns + token];
-    }
-    if (p.bias != nullptr) sum += p.bias[out];
-    float* y = p.y + size_t(token) * p.y_stride + out;
-    *y = p.accumulate ? *y + sum : sum;
-  }
+}
+
+int Multiprocessors() {
+  static const int count = [] {
+    int device = 0, value = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, device);
+    return value;
+  }();
+  return count;
 }
 
 template <CodeFormat kFormat, bool kWide, int kGroup, int kTiles, int kPanels>
 void Launch(const LinearDecodeParams& p, LaunchQueue& queue) {
-  constexpr int kColumns = (kTiles == 0 ? 1 : kTiles) * 8;
-  size_t shared = sizeof(float) * kWarps * kPanels * kPanelRows * kColumns;
-  if (kTiles == 0) shared = max(shared, size_t(p.w.blocks) * kBlockCols * sizeof(uint16_t));
+  using S = Stream<kFormat, kWide, kGroup, kTiles, kPanels>;
+  size_t shared = sizeof(typename S::Slot) * kWarps * DepthFor(kFormat, kPanels);
+  shared += sizeof(float) * kWarps * S::kOutputs;
+  if (kTiles == 0) shared += size_t(p.w.blocks) * kBlockCols * sizeof(uint16_t);
   const auto kernel = StreamKernel<kFormat, kWide, kGroup, kTiles, kPanels>;
-  if (shared > 48 * 1024) {
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                         static_cast<int>(shared));
-  }
-  queue.Add(kernel, {(p.w.panels() + kPanels - 1) / kPanels, kThreads, shared}, p);
+  static const bool allowed = (AllowLargeShared(reinterpret_cast<const void*>(kernel)), true);
+  (void)allowed;
+  const int groups = (p.w.panels() + kPanels - 1) / kPanels;
+  // As many blocks as run at once: each goes through its share of the panels.
+  const int resident = max(1, int((size_t{227} << 10) / (shared + 1024)));
+  const int blocks = min(groups, Multiprocessors() * min(resident, kTiles > 2 ? 1 : 3));
+  queue.Add(kernel, {blocks, kThreads, shared}, p);
 }
 
 // Tiles of 8 tokens that a kernel reads for so many tokens: 1, 2, 4 or 8.
@@ -349,7 +414,9 @@ __global__ void PackActivationsKernel(const float* x, int tokens, int cols, int 
 
 }  // namespace
 
-void LaunchLinearDecode(const LinearDecodeParams& p, LaunchQueue& queue) {
+void LaunchLinearDecode(const LinearDecodeParams& params, LaunchQueue& queue) {
+  LinearDecodeParams p = params;
+  p.groups = p.w.groups();
   if (p.w.format == CodeFormat::kBf16) {
     return LaunchFor<CodeFormat::kBf16, false, 64>(p, queue);
   }

@@ -24,7 +24,8 @@ struct LinearDecodeParams {
   const float* bias = nullptr;  // of this matrix's rows, or null
   int tokens = 0;               // 1 .. kMaxDecodeTokens
   int y_stride = 0;
-  bool accumulate = false;
+  int32_t accumulate = false;
+  int groups = 0;  // of w; set by the launch
 };
 void LaunchLinearDecode(const LinearDecodeParams& params, LaunchQueue& queue);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstring>
 #include <thread>
 
@@ -67,6 +68,7 @@ class Packer {
     if (const auto format = GroupFormatOf(tensor.type)) {
       shape.format = format->bits == 4 ? CodeFormat::kInt4 : CodeFormat::kInt8;
       shape.group = format->group;
+      shape.group_shift = std::countr_zero(static_cast<unsigned>(format->group));
     }
   }
 

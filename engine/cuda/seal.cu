@@ -192,8 +192,9 @@ void Seal(const TileBatch& batch, dim3 grid, LaunchQueue& queue) {
   if constexpr (kHasKernel<Codec>) {
     const size_t shared = size_t{4} * kv::kBlockTokens * batch.head_dim +
                           Codec::Regions(batch.role, batch.head_dim).bytes;
-    cudaFuncSetAttribute(SealKernel<Codec>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                         static_cast<int>(shared));
+    static const bool allowed =
+        (AllowLargeShared(reinterpret_cast<const void*>(SealKernel<Codec>)), true);
+    (void)allowed;
     queue.Add(SealKernel<Codec>, {grid, kThreads, shared}, batch);
   }
 }

@@ -161,10 +161,10 @@ class Step {
                               (row.max_term_sum + 4.0 * row.bias_norm);
     if (exact) return row.max_value * (2.0 * float_sums + 4e-6);
     if (query.decode) {
-      // Queries are split in two halves of 22 bits together. Codes stand 1024 higher in the
-      // products, which costs ten bits of the float sums. Probabilities are rounded to bf16 (2^-8
-      // relative, errors independent from key to key).
-      const double score = 512.0 * float_sums + 0x1p-18 * row.max_term_sum;
+      // Queries are rounded to fp16 (2^-11 relative, independent from channel to channel). Codes
+      // stand 1024 higher in the products, which costs ten bits of the float sums. Probabilities
+      // are rounded to bf16 (2^-8 relative, independent from key to key).
+      const double score = 512.0 * float_sums + 5.0 / std::sqrt(3.0) * 0x1p-11 * row.max_term_norm;
       return row.max_value * (2.0 * score + 0x1p-8 + 2e-5);
     }
     // Prefill: q, k, p and v are rounded to bf16.
