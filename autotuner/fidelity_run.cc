@@ -37,12 +37,13 @@ class Run {
       : engine_(engine), texts_(texts), options_(options), references_(texts.size()) {}
 
   std::string Key(const MeasuredConfig& measured, size_t text) const {
+    const bool calibrated =
+        measured.config.needs_calibration() || options_.reference.needs_calibration();
     return KeyOf({engine_.model().fingerprint,
                   engine_.model().backend + (options_.prefill_arithmetic ? " prefill" : ""),
                   TokensDigest(texts_[text].tokens), options_.reference.ToString(),
                   std::to_string(options_.first), std::to_string(options_.stride),
-                  measured.config.needs_calibration() ? options_.calibration_digest : "",
-                  measured.Identity()});
+                  calibrated ? options_.calibration_digest : "", measured.Identity()});
   }
 
   // The reference's log-probabilities of the counted positions of a text, [counted, vocab].

@@ -5,9 +5,11 @@
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "autotuner/fidelity_report.h"
 #include "gmock/gmock.h"
+#include "tests/autotuner/counting_engine.h"
 #include "tests/autotuner/tiny_engine.h"
 
 namespace kvpareto::tune {
@@ -38,8 +40,10 @@ class FidelityRunTest : public TinyEngineTest {
     EXPECT_TRUE(configs.ok()) << configs.status();
     auto journal = Journal::Open(folder_.File("run.journal"));
     EXPECT_TRUE(journal.ok()) << journal.status();
-    auto results = MeasureFidelity(*engine_, texts_, *configs, options_, *journal);
+    CountingEngine counting(*engine_);
+    auto results = MeasureFidelity(counting, texts_, *configs, options_, *journal);
     EXPECT_TRUE(results.ok()) << results.status();
+    scored_ = counting.scored();
     return results.ok() ? *std::move(results) : std::vector<ConfigFidelity>{};
   }
 
@@ -56,6 +60,7 @@ class FidelityRunTest : public TinyEngineTest {
 
   std::vector<TokenizedText> texts_;
   FidelityOptions options_;
+  int scored_ = 0;  // runs of the model in the last Measure
 };
 
 TEST_F(FidelityRunTest, FewerBitsDivergeMore) {
@@ -131,14 +136,24 @@ TEST_F(FidelityRunTest, GoesOnWhereItStopped) {
   const auto size = [&] { return std::filesystem::file_size(folder_.File("run.journal")); };
   const std::string first = "int4 k=int4-channel v=int4-token sink=16 recent=0\n";
   const auto before = Measure(first);
+  EXPECT_EQ(scored_, 2 + 2);  // the reference and the config on both texts
   const auto one_config = size();
-  const auto again = Measure(first + "int8 k=int8-channel v=int8-token sink=16 recent=0\n");
+  // Whatever is known already, results stand in the order of the list.
+  const auto again = Measure("int8 k=int8-channel v=int8-token sink=16 recent=0\n" + first);
+  EXPECT_EQ(scored_, 2 + 2);
   ASSERT_EQ(again.size(), 2);
-  EXPECT_EQ(MeanKl(again[0]), MeanKl(before[0]));
+  EXPECT_EQ(again[0].measured.name, "int8");
+  EXPECT_EQ(again[1].measured.name, "int4");
+  EXPECT_LT(MeanKl(again[0]), MeanKl(again[1]));
+  EXPECT_EQ(MeanKl(again[1]), MeanKl(before[0]));
   const auto two_configs = size();
   EXPECT_GT(two_configs, one_config);
-  Measure("other-name k=int4-channel v=int4-token sink=16 recent=0\n");
+  const auto renamed = Measure("other-name k=int4-channel v=int4-token sink=16 recent=0\n");
+  EXPECT_EQ(scored_, 0);
   EXPECT_EQ(size(), two_configs);
+  ASSERT_EQ(renamed.size(), 1);
+  EXPECT_EQ(renamed[0].measured.name, "other-name");
+  EXPECT_EQ(renamed[0].texts[1].text, "text 211");
   // What a result depends on makes it another one.
   options_.stride = 5;
   Measure(first);
@@ -179,6 +194,24 @@ TEST(CompareMeanKlTest, PairsPositions) {
   EXPECT_NEAR(spread.ratio, 1.4, 1e-12);
   EXPECT_NEAR(spread.low, 1.0, 1e-12);
   EXPECT_NEAR(spread.high, 2.2, 1e-12);
+}
+
+TEST(CompareMeanKlTest, IntervalHoldsTheRatioAndIsTheSameEachTime) {
+  std::mt19937 random(3);
+  std::lognormal_distribution<double> draw(0.0, 2.0);
+  std::vector<double> a(2000), b(2000);
+  double sum_a = 0.0, sum_b = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    sum_a += a[i] = draw(random);
+    sum_b += b[i] = draw(random);
+  }
+  const RatioInterval first = CompareMeanKl(Made("a", a), Made("b", b));
+  EXPECT_NEAR(first.ratio, sum_a / sum_b, 1e-12 * sum_a / sum_b);
+  EXPECT_LT(first.low, first.ratio);
+  EXPECT_GT(first.high, first.ratio);
+  const RatioInterval second = CompareMeanKl(Made("a", a), Made("b", b));
+  EXPECT_EQ(first.low, second.low);
+  EXPECT_EQ(first.high, second.high);
 }
 
 TEST_F(FidelityRunTest, ReportsWhatWasMeasured) {
