@@ -1,14 +1,41 @@
 #include "engine/cuda/attention.h"
 
+#include <algorithm>
+
 #include "engine/base/check.h"
 
 namespace kvpareto::cuda {
+namespace {
+
+// Cuts a piece at multiples of kBlockTokens slots of its tile.
+void AddWindows(const OpenPiece& piece, std::vector<PrefillWindow>& windows) {
+  const int end_slot = piece.first_slot + piece.num_tokens;
+  for (int slot = piece.first_slot / kv::kBlockTokens * kv::kBlockTokens; slot < end_slot;
+       slot += kv::kBlockTokens) {
+    windows.push_back({.k = piece.k,
+                       .v = piece.v,
+                       .k_stride = piece.k_stride,
+                       .v_stride = piece.v_stride,
+                       .tile_tokens = piece.tile_tokens,
+                       .first_slot = slot,
+                       .begin = std::max(0, piece.first_slot - slot),
+                       .end = std::min(kv::kBlockTokens, end_slot - slot),
+                       .position = piece.position - piece.first_slot + slot});
+  }
+}
+
+}  // namespace
 
 Attention::Attention(Device* device)
-    : device_(*device), decode_(device), exact_(device, kv::CodecId::kF32) {}
+    : device_(*device),
+      decode_(device),
+      exact_(device, kv::CodecId::kF32),
+      rounded_(device, kv::CodecId::kBf16) {}
 Attention::~Attention() = default;
 
-size_t Attention::scratch_bytes() const { return decode_.scratch_bytes() + exact_.scratch_bytes(); }
+size_t Attention::scratch_bytes() const {
+  return decode_.scratch_bytes() + exact_.scratch_bytes() + rounded_.scratch_bytes();
+}
 
 void Attention::Run(const AttentionArgs& args) {
   KVP_CHECK(args.heads % args.kv_heads == 0 && args.head_dim <= 256 && args.head_dim % 2 == 0);
@@ -19,7 +46,48 @@ void Attention::Run(const AttentionArgs& args) {
     (sequence.first_row < args.split.decode_rows ? decode : prefill).push_back(&sequence);
   }
   RunOpen(args, decode_.Run(args, decode));
-  RunOpen(args, prefill);
+  RunOpen(args, RunPrefill(args, prefill));
+}
+
+std::vector<const AttentionSequence*> Attention::RunPrefill(
+    const AttentionArgs& args, std::span<const AttentionSequence* const> sequences) {
+  std::vector<const AttentionSequence*> others;
+  std::vector<OpenPiece> pieces;
+  std::vector<PrefillWindow> windows;
+  // One sequence after the other: they share the memory that tiles are unpacked to.
+  for (const AttentionSequence* sequence : sequences) {
+    pieces.clear();
+    windows.clear();
+    rounded_.Begin(args);
+    rounded_.Add(*sequence, pieces);
+    const bool takes = !sequence->key_bias && HasPrefillKernel(args.head_dim) &&
+                       std::none_of(pieces.begin(), pieces.end(), [](const OpenPiece& piece) {
+                         return piece.wide_k || piece.wide_v;
+                       });
+    if (!takes) {
+      others.push_back(sequence);
+      continue;
+    }
+    device_.BeginOperation();
+    if (!rounded_.Run(pieces)) return {};
+    for (const OpenPiece& piece : pieces) AddWindows(piece, windows);
+    LaunchPrefillAttention(args.head_dim,
+                           {.windows = device_.Upload(std::span<const PrefillWindow>(windows)),
+                            .num_windows = static_cast<int>(windows.size()),
+                            .first_row = sequence->first_row,
+                            .num_rows = sequence->num_rows,
+                            .first_position = sequence->first_position,
+                            .sliding_window = args.sliding_window,
+                            .q = reinterpret_cast<const float*>(args.q.data),
+                            .out = reinterpret_cast<float*>(args.out.data),
+                            .q_stride = args.q.cols,
+                            .out_stride = args.out.cols,
+                            .heads = args.heads,
+                            .kv_heads = args.kv_heads,
+                            .scale = args.scale},
+                           device_.queue());
+  }
+  return others;
 }
 
 void Attention::RunOpen(const AttentionArgs& args,

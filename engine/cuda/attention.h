@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/cuda/attention_open.h"
+#include "engine/cuda/attention_prefill.h"
 #include "engine/cuda/decode_planner.h"
 #include "engine/cuda/device.h"
 #include "engine/cuda/seal.h"
@@ -66,10 +67,14 @@ class Attention {
  private:
   // Any sequence, slowly.
   void RunOpen(const AttentionArgs& args, std::span<const AttentionSequence* const> sequences);
+  // Chunks on tensor cores; returns those that the kernel does not take (key bias, f32, odd sizes).
+  std::vector<const AttentionSequence*> RunPrefill(
+      const AttentionArgs& args, std::span<const AttentionSequence* const> sequences);
 
   Device& device_;
   DecodePlanner decode_;
-  TileUnpacker exact_;  // to f32
+  TileUnpacker exact_;    // to f32
+  TileUnpacker rounded_;  // to bf16
 };
 
 }  // namespace kvpareto::cuda

@@ -197,7 +197,7 @@ TEST_P(AttentionTest, DecodeMatchesOracle) {
 
 TEST_P(AttentionTest, PrefillMatchesOracle) {
   std::vector<Query> queries;
-  for (const auto& [length, rows] : {std::pair(1, 1), std::pair(65, 65), std::pair(200, 33),
+  for (const auto& [length, rows] : {std::pair(1, 1), std::pair(65, 65), std::pair(200, 33), std::pair(129, 2),
                                      std::pair(300, 300), std::pair(700, 130)}) {
     queries.push_back({.length = length, .rows = rows});
   }
