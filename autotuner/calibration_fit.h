@@ -19,7 +19,7 @@ inline constexpr double kRegularization = 1e-3;
 // position and that no static mean can follow. A layer is flagged when, in one of its KV heads, its
 // removal takes more than a factor from the variance of the centred keys, their trace: what sets
 // the step of a quantizer. By default the factor is this.
-inline constexpr double kFlagRatio = 1.25;
+inline constexpr double kFlagRatio = 2.0;
 
 struct LayerBias {
   int layer = 0;
