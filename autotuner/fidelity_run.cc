@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <span>
 
 #include "autotuner/parallel.h"
@@ -109,11 +110,22 @@ class Run {
 
 }  // namespace
 
+double MeanKl(const ConfigFidelity& config) {
+  double sum = 0.0;
+  int64_t count = 0;
+  for (const TextFidelity& text : config.texts) {
+    for (const PositionFidelity& position : text.positions) sum += position.kl;
+    count += std::ssize(text.positions);
+  }
+  return count == 0 ? 0.0 : sum / static_cast<double>(count);
+}
+
 absl::StatusOr<std::vector<ConfigFidelity>> MeasureFidelity(
     Engine& engine, const std::vector<TokenizedText>& texts,
     const std::vector<MeasuredConfig>& configs, const FidelityOptions& options, Journal& journal) {
   Run run(engine, texts, options);
   int64_t missing = 0;
+  std::set<std::string> keys;  // configs may be the same under several names
   std::vector<bool> used(texts.size(), false);
   for (size_t t = 0; t < texts.size(); ++t) {
     if (run.Counted(t) == 0) {
@@ -123,7 +135,8 @@ absl::StatusOr<std::vector<ConfigFidelity>> MeasureFidelity(
                        {{"text", texts[t].name}});
     }
     for (const MeasuredConfig& measured : configs) {
-      if (journal.Find(run.Key(measured, t)) != nullptr) continue;
+      const std::string key = run.Key(measured, t);
+      if (journal.Find(key) != nullptr || !keys.insert(key).second) continue;
       missing += std::ssize(texts[t].tokens);
       used[t] = true;
     }

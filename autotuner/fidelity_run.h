@@ -33,6 +33,9 @@ struct ConfigFidelity {
   std::vector<TextFidelity> texts;  // in the order of the texts
 };
 
+// Over the positions of all texts.
+double MeanKl(const ConfigFidelity& config);
+
 // Teacher forcing, every token computed as a generated one is (ScoreOptions::decode_from = 0), so
 // that every query reads what the cache would hold. Configs are measured in their order; what
 // `journal` has is not measured again. The reference's distributions of all texts are kept in

@@ -157,7 +157,8 @@ std::vector<MeasuredConfig> SensitivityConfigs(const LayerSearchOptions& options
     const auto add = [&](const char* role, kv::CodecId codec, kv::LayerCodecs codecs) {
       MeasuredConfig measured{.name = absl::StrFormat("layer %d %s %s", layer, role, Name(codec)),
                               .config = reference};
-      measured.config.layer_overrides[layer] = codecs;
+      // A candidate bf16 is the reference itself, which need not be measured for every layer.
+      if (!(codecs == reference.codecs)) measured.config.layer_overrides[layer] = codecs;
       configs.push_back(std::move(measured));
     };
     for (const kv::CodecId codec : options.k_codecs) add("k", codec, {.k = codec});
@@ -176,13 +177,17 @@ std::vector<LayerMap> SearchLayerMaps(const LayerSearchOptions& options, const M
   return maps;
 }
 
+std::string MapName(const std::string& prefix, const LayerMap& map) {
+  return absl::StrFormat("%s-%.2f", prefix, map.target_bits);
+}
+
 std::string FormatLayerMaps(const std::vector<LayerMap>& maps, const std::string& prefix) {
   std::string text;
   for (const LayerMap& map : maps) {
     absl::StrAppendFormat(
         &text, "# %.3f bits per element; the layers' effects alone add up to a mean KL of %.3g\n",
         map.bits, map.estimated_kl);
-    absl::StrAppendFormat(&text, "%s-%.2f %s\n", prefix, map.target_bits, map.config.ToString());
+    text += MapName(prefix, map) + " " + map.config.ToString() + "\n";
   }
   return text;
 }

@@ -48,8 +48,10 @@ struct LayerMap {
 std::vector<LayerMap> SearchLayerMaps(const LayerSearchOptions& options, const ModelConfig& model,
                                       const std::vector<double>& kl);
 
-// Lines for ParseFidelityList, with the estimates in comments. Named "PREFIX-3.90" by their
-// targets.
+// "PREFIX-3.90" by its target.
+std::string MapName(const std::string& prefix, const LayerMap& map);
+
+// Lines for ParseFidelityList, with the estimates in comments. Named by MapName.
 std::string FormatLayerMaps(const std::vector<LayerMap>& maps, const std::string& prefix);
 
 }  // namespace kvpareto::tune

@@ -7,7 +7,8 @@
 #include "autotuner/commands.h"
 #include "autotuner/common_flags.h"
 #include "autotuner/fidelity_flags.h"
-#include "autotuner/layer_search.h"
+#include "autotuner/layer_report.h"
+#include "autotuner/provenance.h"
 
 ABSL_DECLARE_FLAG(std::string, calibration);
 ABSL_FLAG(std::string, base, "k=bf16 v=bf16 sink=16 recent=128",
@@ -15,7 +16,7 @@ ABSL_FLAG(std::string, base, "k=bf16 v=bf16 sink=16 recent=128",
 ABSL_FLAG(std::vector<std::string>, k_codecs,
           (std::vector<std::string>{"int2-channel", "int3-channel", "int4-channel",
                                     "int8-channel"}),
-          "layers: candidates for keys, from the fewest bits up");
+          "layers: candidates for keys, from the fewest bits up; bf16 may be the last");
 ABSL_FLAG(std::vector<std::string>, v_codecs,
           (std::vector<std::string>{"int2-token", "int3-token", "int4-token", "int8-token"}),
           "layers: candidates for values, from the fewest bits up");
@@ -59,7 +60,8 @@ absl::StatusOr<std::vector<int>> BiasLayers(const ModelInfo& model) {
 }
 
 absl::StatusOr<LayerSearchOptions> OptionsFor(const ModelInfo& model) {
-  LayerSearchOptions options{.tokens = absl::GetFlag(FLAGS_bits_tokens)};
+  LayerSearchOptions options;
+  options.tokens = absl::GetFlag(FLAGS_bits_tokens);
   KVP_ASSIGN_OR_RETURN(options.base, KvConfig::Parse(absl::GetFlag(FLAGS_base)));
   KVP_ASSIGN_OR_RETURN(options.k_codecs, Codecs(absl::GetFlag(FLAGS_k_codecs)));
   KVP_ASSIGN_OR_RETURN(options.v_codecs, Codecs(absl::GetFlag(FLAGS_v_codecs)));
@@ -78,47 +80,33 @@ absl::StatusOr<LayerSearchOptions> OptionsFor(const ModelInfo& model) {
   return options;
 }
 
-double MeanKl(const ConfigFidelity& config) {
-  double sum = 0.0;
-  int64_t count = 0;
-  for (const TextFidelity& text : config.texts) {
-    for (const PositionFidelity& position : text.positions) sum += position.kl;
-    count += std::ssize(text.positions);
-  }
-  return sum / static_cast<double>(count);
-}
-
-// What was measured, for people: a line per layer and role.
-std::string SensitivityText(const std::vector<ConfigFidelity>& results,
-                            const std::vector<double>& kl) {
-  std::string text = "# Mean KL of each alone, all else bf16:\n";
-  for (size_t i = 0; i < kl.size(); ++i) {
-    text += "#   " + results[i].measured.name + " " + std::to_string(kl[i]) + "\n";
-  }
-  return text;
-}
-
 }  // namespace
 
 absl::Status RunLayers(const std::string& command) {
   const std::string out_path = absl::GetFlag(FLAGS_out);
   if (out_path.empty()) return absl::InvalidArgumentError("--out is missing");
-  KVP_ASSIGN_OR_RETURN(FidelityOptions fidelity, FidelityOptionsFromFlags());
+  LayerReport report{
+      .command = command, .text_tokens = TextTokens(), .name = absl::GetFlag(FLAGS_name)};
+  KVP_ASSIGN_OR_RETURN(report.fidelity, FidelityOptionsFromFlags());
   KVP_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenFidelityEngine());
   const ModelConfig& model = engine->model().config;
-  KVP_ASSIGN_OR_RETURN(const LayerSearchOptions options, OptionsFor(engine->model()));
+  report.model = model.name;
+  report.machine = MachineText(engine->model(), absl::GetFlag(FLAGS_threads));
+  report.layers = model.layers;
+  KVP_ASSIGN_OR_RETURN(report.search, OptionsFor(engine->model()));
+  report.fidelity.reference = LayerSearchReference(report.search.base);
   KVP_ASSIGN_OR_RETURN(const std::vector<TokenizedText> texts, FidelityTexts(*engine));
+  for (const TokenizedText& text : texts) report.texts.push_back(text.name);
   KVP_ASSIGN_OR_RETURN(Journal journal, Journal::Open(out_path + ".journal"));
-  fidelity.reference = LayerSearchReference(options.base);
-  KVP_ASSIGN_OR_RETURN(
-      const std::vector<ConfigFidelity> results,
-      MeasureFidelity(*engine, texts, SensitivityConfigs(options, model), fidelity, journal));
-  std::vector<double> kl;
-  for (const ConfigFidelity& result : results) kl.push_back(MeanKl(result));
-  const std::vector<LayerMap> maps = SearchLayerMaps(options, model, kl);
-  const std::string lines = FormatLayerMaps(maps, absl::GetFlag(FLAGS_name));
-  std::cout << lines;
-  return WriteTextFile(out_path, "# " + command + "\n" + lines + SensitivityText(results, kl));
+  KVP_ASSIGN_OR_RETURN(const std::vector<ConfigFidelity> results,
+                       MeasureFidelity(*engine, texts, SensitivityConfigs(report.search, model),
+                                       report.fidelity, journal));
+  for (const ConfigFidelity& result : results) report.kl.push_back(MeanKl(result));
+  report.maps = SearchLayerMaps(report.search, model, report.kl);
+  const std::string list = LayersList(report);
+  std::cout << list;
+  KVP_RETURN_IF_ERROR(WriteTextFile(out_path + ".json", LayersJson(report)));
+  return WriteTextFile(out_path, list);
 }
 
 }  // namespace kvpareto::tune

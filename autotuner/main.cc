@@ -22,10 +22,9 @@ constexpr char kUsage[] =
     "Goes on where an earlier run with the same --out stopped.\n\n"
     "kvpareto-tune layers --model MODEL --text FILE,FILE --base CONFIG --targets BITS,BITS\n"
     "    --out LIST [flags]\n\n"
-    "Measures what each layer's keys and values lose in each codec, and writes configs with "
-    "codecs\n"
-    "per layer for `fidelity` to measure. Goes on where an earlier run with the same --out "
-    "stopped.\n\n"
+    "Measures what each layer's keys and values lose in each codec, alone (OUT.json), and writes\n"
+    "configs with codecs per layer. What these lose together is estimated as the sum; `fidelity`\n"
+    "measures it (docs/fidelity.md). Goes on where an earlier run with the same --out stopped.\n\n"
     "kvpareto-tune --help lists the flags.";
 
 // The words that make the same table again.
