@@ -38,7 +38,7 @@ __global__ void RmsNormKernel(RmsNormParams p) {
     kept[i] = c < p.group ? x[c] : 0.0f;
   }
 #pragma unroll
-  for (float value : kept) squares += value * value;
+  for (const float value : kept) squares += value * value;
   for (int c = threadIdx.x + kKept * blockDim.x; c < p.group; c += blockDim.x)
     squares += x[c] * x[c];
   const float scale = rsqrtf(BlockSum(squares) / static_cast<float>(p.group) + p.epsilon);
@@ -78,13 +78,25 @@ __global__ void RopeKernel(RopeParams p) {
   x[pair + pairs] = second * cosine + first * sine;
 }
 
-__global__ void SiluMulKernel(const float* x, float* y, int64_t elements, int cols) {
-  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i >= elements) return;
-  const int64_t row = i / cols;
-  const int c = static_cast<int>(i % cols);
-  const float gate = x[row * 2 * cols + c];
-  y[i] = gate / (1.0f + expf(-gate)) * x[row * 2 * cols + cols + c];
+__device__ __forceinline__ float SiluMul(float gate, float up) {
+  return gate / (1.0f + expf(-gate)) * up;
+}
+
+// Blocks: parts of a row x rows. kWide: four columns per thread.
+template <bool kWide>
+__global__ void SiluMulKernel(const float* x, float* y, int cols) {
+  const int c = (blockIdx.x * blockDim.x + threadIdx.x) * (kWide ? 4 : 1);
+  if (c >= cols) return;
+  const float* gate = x + int64_t{blockIdx.y} * 2 * cols + c;
+  float* to = y + int64_t{blockIdx.y} * cols + c;
+  if constexpr (kWide) {
+    const float4 g = *reinterpret_cast<const float4*>(gate);
+    const float4 u = *reinterpret_cast<const float4*>(gate + cols);
+    *reinterpret_cast<float4*>(to) =
+        make_float4(SiluMul(g.x, u.x), SiluMul(g.y, u.y), SiluMul(g.z, u.z), SiluMul(g.w, u.w));
+  } else {
+    *to = SiluMul(gate[0], gate[cols]);
+  }
 }
 
 __global__ void GatherRowsKernel(const float* x, const int32_t* rows, float* y, int cols) {
@@ -102,8 +114,9 @@ __global__ void AddBiasKernel(const float* bias, float* y, int64_t elements, int
 
 void LaunchRmsNorm(const RmsNormParams& p, LaunchQueue& queue) {
   const int groups = (p.last - p.first) / p.group;
-  const int threads = p.group >= 2048 ? 1024 : p.group >= 512 ? 256 : 64;
-  if (p.rows * groups > 0) queue.Add(RmsNormKernel<8>, {p.rows * groups, threads, 0}, p);
+  // A row alone waits for its slowest load; many rows hide that among each other.
+  const int threads = p.group < 512 ? 64 : p.group < 2048 || p.rows > 256 ? 256 : 1024;
+  if (p.rows * groups > 0) queue.Add(RmsNormKernel<16>, {p.rows * groups, threads, 0}, p);
   const int64_t outside = int64_t{p.rows} * (p.cols - (p.last - p.first));
   if (p.x != p.y && outside > 0) {
     queue.Add(CopyOutsideKernel, {BlocksFor(outside, kThreads), kThreads, 0}, p);
@@ -116,9 +129,20 @@ void LaunchRope(const RopeParams& p, LaunchQueue& queue) {
 }
 
 void LaunchSiluMul(const float* x, float* y, int rows, int cols, LaunchQueue& queue) {
-  const int64_t elements = int64_t{rows} * cols;
-  if (elements == 0) return;
-  queue.Add(SiluMulKernel, {BlocksFor(elements, kThreads), kThreads, 0}, x, y, elements, cols);
+  // At most 65535 rows in a grid's second dimension.
+  constexpr int kMaxRows = 32768;
+  for (int row = 0; row < rows; row += kMaxRows) {
+    const unsigned count = min(kMaxRows, rows - row);
+    const float* from = x + int64_t{row} * 2 * cols;
+    float* to = y + int64_t{row} * cols;
+    if (cols % 4 == 0) {
+      queue.Add(SiluMulKernel<true>, {dim3(BlocksFor(cols / 4, kThreads), count), kThreads, 0},
+                from, to, cols);
+    } else {
+      queue.Add(SiluMulKernel<false>, {dim3(BlocksFor(cols, kThreads), count), kThreads, 0}, from,
+                to, cols);
+    }
+  }
 }
 
 void LaunchGatherRows(const float* x, const int32_t* rows, float* y, int num_rows, int cols,

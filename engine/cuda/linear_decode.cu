@@ -12,9 +12,9 @@ namespace {
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * 32;
 
-// Blocks of columns in flight per warp: about 4 KB.
+// Units of columns in flight per warp: about 4 KB.
 constexpr int DepthFor(CodeFormat format, int panels) {
-  return format == CodeFormat::kBf16 ? 2 : format == CodeFormat::kInt8 ? 4 : panels > 1 ? 5 : 8;
+  return format == CodeFormat::kBf16 ? 2 : format == CodeFormat::kInt8 ? 4 : panels > 1 ? 3 : 4;
 }
 
 template <CodeFormat kFormat>
@@ -84,7 +84,11 @@ struct RawParams<false> {
     return {{first.x, second.x}, {first.y, second.y}};
   }
 };
-// kTiles: of 8 tokens; kPanels: per warp; kGroup: columns that share parameters inside a block.
+// Blocks of columns that are taken at a time.
+constexpr int UnitBlocks(CodeFormat format) { return format == CodeFormat::kInt4 ? 2 : 1; }
+
+// kTiles: of 8 tokens, 0 for one token; kPanels: per warp; kGroup: columns that share parameters
+// inside a block.
 template <CodeFormat kFormat, bool kWide, int kGroup, int kTiles, int kPanels>
 struct Stream {
   using C = Codes<kFormat>;
@@ -92,38 +96,44 @@ struct Stream {
   static constexpr bool kSingle = kTiles == 0;  // one token, rounded by the block itself
   static constexpr int kColumnTiles = kSingle ? 1 : kTiles;
   static constexpr int kOutputs = kPanels * kPanelRows * kColumnTiles * 8;
-  static constexpr int kBlockGroups = kHasParams ? kBlockCols / kGroup : 1;
+  // Blocks at a time, and groups of columns in them.
+  static constexpr int kBlocks = UnitBlocks(kFormat);
+  static constexpr int kLoads = kBlocks * C::kLoads;
+  static constexpr int kGroups = kHasParams ? kBlocks * kBlockCols / kGroup : 1;
+  static constexpr int kSteps = kBlocks * kBlockCols / kStepCols / kGroups;  // of a group
+  static constexpr int kUnitBytes = kBlocks * 1024 * CodeBits(kFormat) / 8;  // of a panel
 
-  // A lane's part of a block of all panels.
+  // A lane's part of a unit of all panels.
   struct Raw {
-    uint4 codes[kPanels][C::kLoads];
-    RawParams<kWide> params[kPanels][kBlockGroups];
+    uint4 codes[kPanels][kBlocks][C::kLoads];
+    RawParams<kWide> params[kPanels][kGroups];
   };
   // The same of a whole warp in shared memory. A lane only ever touches its own entries: so nothing
   // but its own copies has to be waited for.
   struct Slot {
-    uint4 codes[kPanels][C::kLoads][32];
-    RawParams<kWide> params[kHasParams ? kPanels * kBlockGroups : 1][kHasParams ? 32 : 1];
+    uint4 codes[kPanels][kLoads][32];
+    RawParams<kWide> params[kHasParams ? kPanels * kGroups : 1][kHasParams ? 32 : 1];
   };
 
   float y[kPanels][kColumnTiles][4] = {};
 
-  // Where a lane's codes and parameters begin, per panel.
+  // Where a lane's codes and parameters of the next unit stand, per panel.
   struct Source {
     const uint8_t* codes[kPanels];
     const RawParams<kWide>* params[kPanels];
   };
 
   static __device__ __forceinline__ Source SourceOf(const LinearDecodeParams& p, int group,
-                                                    int lane) {
+                                                    int unit, int lane) {
     Source source;
 #pragma unroll
     for (int i = 0; i < kPanels; ++i) {
       const int panel = min(group * kPanels + i, p.w.panels() - 1);
-      source.codes[i] = p.w.codes + size_t(panel) * p.w.blocks * (1024 * CodeBits(kFormat) / 8) +
-                        LaneOffset(0, lane);
+      const int units = p.w.blocks / kBlocks;
+      source.codes[i] =
+          p.w.codes + (size_t(panel) * units + unit) * kUnitBytes + LaneOffset(0, lane);
       source.params[i] = reinterpret_cast<const RawParams<kWide>*>(p.w.params) +
-                         size_t(panel) * p.groups * (kPanelRows / 2) + lane / 4;
+                         (size_t(panel) * p.groups + unit * kGroups) * (kPanelRows / 2) + lane / 4;
     }
     return source;
   }
@@ -143,22 +153,22 @@ struct Stream {
     }
   }
 
-  static __device__ __forceinline__ void Copy(const Source& source, const PackedMatrix& w,
-                                              int block, int lane, Slot& slot) {
+  // Copies a unit and moves on to the next.
+  static __device__ __forceinline__ void Copy(Source& source, int lane, Slot& slot) {
 #pragma unroll
     for (int p = 0; p < kPanels; ++p) {
 #pragma unroll
-      for (int v = 0; v < C::kLoads; ++v) {
-        CopyAsync<16>(&slot.codes[p][v][lane],
-                      source.codes[p] + size_t(block) * (1024 * CodeBits(kFormat) / 8) + v * 512);
+      for (int v = 0; v < kLoads; ++v) {
+        CopyAsync<16>(&slot.codes[p][v][lane], source.codes[p] + v * 512);
       }
+      source.codes[p] += kUnitBytes;
       if constexpr (kHasParams) {
 #pragma unroll
-        for (int i = 0; i < kBlockGroups; ++i) {
-          const int group = (block * kBlockCols + i * kGroup) >> w.group_shift;
-          CopyAsync<sizeof(RawParams<kWide>)>(&slot.params[p * kBlockGroups + i][lane],
-                                              source.params[p] + group * (kPanelRows / 2));
+        for (int i = 0; i < kGroups; ++i) {
+          CopyAsync<sizeof(RawParams<kWide>)>(&slot.params[p * kGroups + i][lane],
+                                              source.params[p] + i * (kPanelRows / 2));
         }
+        source.params[p] += kGroups * (kPanelRows / 2);
       }
     }
   }
@@ -167,12 +177,12 @@ struct Stream {
 #pragma unroll
     for (int p = 0; p < kPanels; ++p) {
 #pragma unroll
-      for (int v = 0; v < C::kLoads; ++v) raw.codes[p][v] = slot.codes[p][v][lane];
+      for (int v = 0; v < kLoads; ++v) {
+        raw.codes[p][v / C::kLoads][v % C::kLoads] = slot.codes[p][v][lane];
+      }
       if constexpr (kHasParams) {
 #pragma unroll
-        for (int i = 0; i < kBlockGroups; ++i) {
-          raw.params[p][i] = slot.params[p * kBlockGroups + i][lane];
-        }
+        for (int i = 0; i < kGroups; ++i) raw.params[p][i] = slot.params[p * kGroups + i][lane];
       }
     }
   }
@@ -181,9 +191,8 @@ struct Stream {
   template <typename X>
   __device__ __forceinline__ void Multiply(const Raw& raw, const X& x) {
     constexpr uint32_t kOnes[4] = {0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u};
-    constexpr int kSteps = kHasParams ? kGroup / kStepCols : 4;
 #pragma unroll
-    for (int i = 0; i < kBlockGroups; ++i) {
+    for (int i = 0; i < kGroups; ++i) {
       float sum[kPanels][kColumnTiles][4] = {};
       float ones[kColumnTiles][4] = {};
 #pragma unroll
@@ -195,7 +204,7 @@ struct Stream {
 #pragma unroll
         for (int p = 0; p < kPanels; ++p) {
           uint32_t a[4];
-          C::Step(raw.codes[p], s, a);
+          C::Step(raw.codes[p][s / 4], s % 4, a);
 #pragma unroll
           for (int n = 0; n < kColumnTiles; ++n) {
             MmaBf16(kHasParams ? sum[p][n] : y[p][n], a, b[n].x, b[n].y);
@@ -223,7 +232,7 @@ struct Stream {
 #pragma unroll
         for (int n = 0; n < kColumnTiles; ++n) {
 #pragma unroll
-          for (int c = 2 * half; c < 2 * half + 2; ++c) {
+          for (int c = 2 * half; c < 2 * half + (kSingle ? 1 : 2); ++c) {
             y[p][n][c] += scale * sum[p][n][c] + offset * ones[n][c];
           }
         }
@@ -261,19 +270,20 @@ __global__ void __launch_bounds__(kThreads) StreamKernel(LinearDecodeParams p) {
   uint16_t* const row = reinterpret_cast<uint16_t*>(partial + kWarps * S::kOutputs);
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-  const int begin = warp * p.w.blocks / kWarps, end = (warp + 1) * p.w.blocks / kWarps;
+  const int units = p.w.blocks / S::kBlocks;
+  const int begin = warp * units / kWarps, end = (warp + 1) * units / kWarps;
   const int groups = (p.w.panels() + kPanels - 1) / kPanels;
 
   // Copies run ahead through all the panels of this block.
-  int copy_group = blockIdx.x, copy_block = begin;
-  typename S::Source source = S::SourceOf(p, copy_group, lane);
+  int copy_group = blockIdx.x, copy_unit = begin;
+  typename S::Source source = S::SourceOf(p, copy_group, begin, lane);
   const auto copy_next = [&](typename S::Slot& slot) {
-    if (copy_block < end) {
-      S::Copy(source, p.w, copy_block, lane, slot);
-      if (++copy_block == end && copy_group + int(gridDim.x) < groups) {
+    if (copy_unit < end) {
+      S::Copy(source, lane, slot);
+      if (++copy_unit == end && copy_group + int(gridDim.x) < groups) {
         copy_group += gridDim.x;
-        copy_block = begin;
-        source = S::SourceOf(p, copy_group, lane);
+        copy_unit = begin;
+        source = S::SourceOf(p, copy_group, begin, lane);
       }
     }
     CommitCopies();
@@ -288,31 +298,23 @@ __global__ void __launch_bounds__(kThreads) StreamKernel(LinearDecodeParams p) {
   for (int group = blockIdx.x; group < groups; group += gridDim.x) {
     S stream;
 #pragma unroll 1
-    for (int block = begin; block < end; ++block) {
-      // One group is committed per block, be it empty: all but the newest kDepth - 1 have arrived.
+    for (int unit = begin; unit < end; ++unit) {
+      // One group is committed per unit, be it empty: all but the newest kDepth - 1 have arrived.
       WaitForCopies<kDepth - 1>();
       typename S::Raw raw;
       S::Read(slots[slot], lane, raw);
       copy_next(slots[slot]);
       slot = slot + 1 == kDepth ? 0 : slot + 1;
       if constexpr (S::kSingle) {
-        stream.Multiply(raw, [&](int, int s) {
-          if (g != 0) return make_uint2(0, 0);
-          return *reinterpret_cast<const uint2*>(row + block * kBlockCols + s * kStepCols + 4 * q);
-        });
+        // The one token in all eight columns.
+        const uint16_t* const x = row + unit * (S::kBlocks * kBlockCols) + 4 * q;
+        stream.Multiply(
+            raw, [&](int, int s) { return *reinterpret_cast<const uint2*>(x + s * kStepCols); });
       } else {
-        uint4 x[S::kColumnTiles][2];
-#pragma unroll
-        for (int n = 0; n < S::kColumnTiles; ++n) {
-          const uint4* from = reinterpret_cast<const uint4*>(p.packed_x) +
-                              ((size_t(n) * p.w.blocks + block) * 32 + lane) * 2;
-          x[n][0] = __ldg(from);
-          x[n][1] = __ldg(from + 1);
-        }
-        stream.Multiply(raw, [&](int n, int s) {
-          const uint4& v = x[n][s / 2];
-          return s % 2 == 0 ? make_uint2(v.x, v.y) : make_uint2(v.z, v.w);
-        });
+        const uint2* const x = reinterpret_cast<const uint2*>(p.packed_x) +
+                               (size_t(unit) * S::kBlocks * 4 * 32 + lane);
+        stream.Multiply(
+            raw, [&](int n, int s) { return __ldg(x + (size_t(n) * p.w.blocks * 4 + s) * 32); });
       }
     }
     stream.StorePartial(partial + warp * S::kOutputs, g, q);
@@ -373,13 +375,13 @@ void LaunchFor(const LinearDecodeParams& p, LaunchQueue& queue) {
 
 template <CodeFormat kFormat, bool kWide>
 void LaunchGroup(const LinearDecodeParams& p, LaunchQueue& queue) {
-  if (p.w.group == 16) {
-    // Only 8-bit codes come in such small groups (Q6_K).
-    if constexpr (kFormat == CodeFormat::kInt8) LaunchFor<kFormat, kWide, 16>(p, queue);
-  } else if (p.w.group == 32) {
-    LaunchFor<kFormat, kWide, 32>(p, queue);
+  // Of codes of 8 bits in groups of 16 (Q6_K), of 4 bits in groups of up to 128.
+  if (p.w.group == 32) return LaunchFor<kFormat, kWide, 32>(p, queue);
+  if (p.w.group == 64) return LaunchFor<kFormat, kWide, 64>(p, queue);
+  if constexpr (kFormat == CodeFormat::kInt8) {
+    LaunchFor<kFormat, kWide, 16>(p, queue);
   } else {
-    LaunchFor<kFormat, kWide, 64>(p, queue);
+    LaunchFor<kFormat, kWide, 128>(p, queue);
   }
 }
 
@@ -407,9 +409,9 @@ __global__ void PackActivationsKernel(const float* x, int tokens, int cols, int 
       words[2 * s + 1] = PackBf16(v[2], v[3]);
     }
   }
-  uint4* to = reinterpret_cast<uint4*>(packed) + size_t(i) * 2;
-  to[0] = make_uint4(words[0], words[1], words[2], words[3]);
-  to[1] = make_uint4(words[4], words[5], words[6], words[7]);
+  uint2* to = reinterpret_cast<uint2*>(packed) + size_t(i / 32) * 4 * 32 + lane;
+#pragma unroll
+  for (int s = 0; s < 4; ++s) to[s * 32] = make_uint2(words[2 * s], words[2 * s + 1]);
 }
 
 }  // namespace

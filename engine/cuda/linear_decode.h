@@ -17,8 +17,8 @@ inline constexpr int kMaxDecodeTokens = 64;
 struct LinearDecodeParams {
   PackedMatrix w;
   const float* x = nullptr;  // [tokens, w.cols]
-  // The same as bf16 B operands: [tiles of 8 tokens, w.blocks, 32 lanes, 8 words]; only read when
-  // there is more than one token (LaunchPackActivations).
+  // The same as bf16 B operands: [tiles of 8 tokens, w.blocks, 4 steps, 32 lanes, 2 words]; only
+  // read when there is more than one token (LaunchPackActivations).
   const uint32_t* packed_x = nullptr;
   float* y = nullptr;           // [tokens, y_stride], at this matrix's first column
   const float* bias = nullptr;  // of this matrix's rows, or null

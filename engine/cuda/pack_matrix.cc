@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <bit>
 #include <cstring>
 #include <thread>
 
@@ -64,11 +63,10 @@ class Packer {
     PackedMatrix& shape = to_.shape;
     shape.rows = static_cast<int>(tensor.rows());
     shape.cols = cols_;
-    shape.blocks = (cols_ + kBlockCols - 1) / kBlockCols;
+    shape.blocks = (cols_ + 2 * kBlockCols - 1) / (2 * kBlockCols) * 2;
     if (const auto format = GroupFormatOf(tensor.type)) {
       shape.format = format->bits == 4 ? CodeFormat::kInt4 : CodeFormat::kInt8;
       shape.group = format->group;
-      shape.group_shift = std::countr_zero(static_cast<unsigned>(format->group));
     }
   }
 

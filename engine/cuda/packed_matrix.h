@@ -39,9 +39,8 @@ struct PackedMatrix {
   bool wide_params = false;  // float pairs instead of fp16 pairs
   int rows = 0;
   int cols = 0;
-  int blocks = 0;  // of columns; those past `cols` are zero
+  int blocks = 0;  // of columns, an even number; those past `cols` are zero
   int group = 0;   // columns of a group: 16, 32, 64 or 128; 0 without groups
-  int group_shift = 0;
   const uint8_t* codes = nullptr;
   const uint8_t* params = nullptr;
 

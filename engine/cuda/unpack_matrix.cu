@@ -120,7 +120,7 @@ unsigned BlocksFor(int64_t items) { return static_cast<unsigned>((items + 255) /
 
 void LaunchUnpackPanels(const PackedMatrix& w, int first_panel, int panels, uint16_t* to,
                         LaunchQueue& queue) {
-  if (w.format == CodeFormat::kInt4 && !w.wide_params && w.cols % kBlockCols == 0) {
+  if (w.format == CodeFormat::kInt4 && !w.wide_params && w.cols % (2 * kBlockCols) == 0) {
     const int items = panels * w.blocks;
     queue.Add(UnpackInt4Kernel, {BlocksFor(int64_t{items} * 32), 256, 0}, w, first_panel, items,
               to);

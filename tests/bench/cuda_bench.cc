@@ -85,7 +85,6 @@ std::unique_ptr<Weight> RandomInt4(int rows, int cols, const RandomBytes& random
   matrix.cols = cols;
   matrix.blocks = cols / cuda::kBlockCols;
   matrix.group = 128;
-  matrix.group_shift = 7;
   auto memory = *cuda::DeviceMemory::Create(matrix.code_bytes() + matrix.param_bytes());
   matrix.codes = reinterpret_cast<const uint8_t*>(memory->data());
   matrix.params = matrix.codes + matrix.code_bytes();
