@@ -5,6 +5,8 @@
 #include <set>
 #include <sstream>
 
+#include "engine/model/kv_transforms.h"
+
 namespace kvpareto::tune {
 namespace {
 
@@ -12,21 +14,31 @@ struct CodecPair {
   const char* name;
   const char* k;
   const char* v;
+  const char* transforms;
 };
 
+constexpr char kBalanced[] = " krot=balanced vrot=balanced kcenter=static kbias=remove";
+constexpr char kBalancedClipped[] =
+    " krot=balanced vrot=balanced kcenter=static kbias=remove kclip=0.9 vclip=0.9";
+
 // From the highest precision down. Keys per channel over a sealed block are the best 4-bit axis,
-// values per token; the rest is there to be dominated or to show where the frontier ends.
+// values per token; the rest is there to be dominated or to show where the frontier ends. Those
+// with transforms need a calibration, and dominate the others of their width where there is one.
 constexpr std::array kPairs = {
-    CodecPair{"k8t-v8t", "int8-token", "int8-token"},
-    CodecPair{"k8c-v8t", "int8-channel", "int8-token"},
-    CodecPair{"k8c-v4t32", "int8-channel", "int4-token-g32"},
-    CodecPair{"k8c-v4t", "int8-channel", "int4-token"},
-    CodecPair{"k4c-v4t32", "int4-channel", "int4-token-g32"},
-    CodecPair{"k4c-v4t", "int4-channel", "int4-token"},
-    CodecPair{"k4t32-v4t32", "int4-token-g32", "int4-token-g32"},
-    CodecPair{"k4t64-v4t64", "int4-token-g64", "int4-token-g64"},
-    CodecPair{"k4c-v2t32", "int4-channel", "int2-token-g32"},
-    CodecPair{"k2c-v2t32", "int2-channel", "int2-token-g32"},
+    CodecPair{"k8t-v8t", "int8-token", "int8-token", ""},
+    CodecPair{"k8t-v8t-unbiased", "int8-token", "int8-token", " kcenter=static kbias=remove"},
+    CodecPair{"k8c-v8t", "int8-channel", "int8-token", ""},
+    CodecPair{"k6c-v6t", "int6-channel", "int6-token", ""},
+    CodecPair{"k8c-v4t32", "int8-channel", "int4-token-g32", ""},
+    CodecPair{"k4c-v4t32", "int4-channel", "int4-token-g32", ""},
+    CodecPair{"k4c-v4t", "int4-channel", "int4-token", ""},
+    CodecPair{"k4c-v4t-balanced", "int4-channel", "int4-token", kBalanced},
+    CodecPair{"k4t64-v4t64", "int4-token-g64", "int4-token-g64", ""},
+    CodecPair{"k3c-v3t", "int3-channel", "int3-token", ""},
+    CodecPair{"k3c-v3t-balanced", "int3-channel", "int3-token", kBalanced},
+    CodecPair{"k4c-v2t32", "int4-channel", "int2-token-g32", ""},
+    CodecPair{"k2c-v2t32", "int2-channel", "int2-token-g32", ""},
+    CodecPair{"k2c-v2t-balanced", "int2-channel", "int2-token", kBalancedClipped},
 };
 
 absl::Status LineError(int line, const std::string& what) {
@@ -45,7 +57,7 @@ absl::StatusOr<std::vector<NamedConfig>> BuiltInConfigs(const ConfigGrid& grid) 
       for (const CodecPair& pair : kPairs) {
         std::ostringstream text;
         text << "k=" << pair.k << " v=" << pair.v << " sink=16 recent=" << recent
-             << " chunk=" << chunk;
+             << " chunk=" << chunk << pair.transforms;
         KVP_ASSIGN_OR_RETURN(KvConfig config, KvConfig::Parse(text.str()));
         const std::string window = recent > 0 ? "-r" + std::to_string(recent) : "";
         configs.push_back({pair.name + window + suffix, std::move(config)});
@@ -76,11 +88,13 @@ absl::StatusOr<std::vector<NamedConfig>> ParseConfigList(std::string_view text) 
 }
 
 std::vector<NamedConfig> ForModel(const std::vector<NamedConfig>& configs, const ModelConfig& model,
-                                  bool calibrated, std::vector<std::string>* dropped) {
+                                  const Calibration* calibration,
+                                  std::vector<std::string>* dropped) {
   std::vector<NamedConfig> usable;
   for (const NamedConfig& named : configs) {
-    const bool has_ranges = calibrated || !named.config.needs_calibration();
-    if (named.config.ValidateFor(model).ok() && has_ranges) {
+    const TransformSpec spec = {.transforms = named.config.transforms,
+                                .codecs = named.config.PerLayer(model.layers)};
+    if (named.config.ValidateFor(model).ok() && CheckCalibrated(spec, calibration).ok()) {
       usable.push_back(named);
     } else {
       dropped->push_back(named.name);

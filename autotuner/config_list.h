@@ -23,7 +23,7 @@ struct ConfigGrid {
 
 // bf16 at every chunk, and every built-in codec pair at every recent window and chunk, with a sink
 // of 16 tokens. Names: "k4c-v4t32-r128-c256" (4-bit keys per channel, 4-bit values per token in
-// groups of 32, recent window, chunk).
+// groups of 32, recent window, chunk), "k4c-v4t-balanced-c256" (after calibrated transforms).
 absl::StatusOr<std::vector<NamedConfig>> BuiltInConfigs(const ConfigGrid& grid);
 
 // One config a line, "NAME CONFIG" ("int4 k=int4-channel v=int4-token sink=16 recent=0 chunk=256");
@@ -31,10 +31,11 @@ absl::StatusOr<std::vector<NamedConfig>> BuiltInConfigs(const ConfigGrid& grid);
 // (KV_CONFIG_INVALID and CONFIG_LIST_INVALID) with the line's number.
 absl::StatusOr<std::vector<NamedConfig>> ParseConfigList(std::string_view text);
 
-// A list that can be measured: without the configs that the model cannot use (their names go to
-// `dropped`; those with static ranges are usable when `calibrated`), and with a bf16 row, which
-// every table has.
+// A list that can be measured: without the configs that the model cannot use or that need what
+// `calibration` (null: none) does not hold (their names go to `dropped`), and with a bf16 row,
+// which every table has.
 std::vector<NamedConfig> ForModel(const std::vector<NamedConfig>& configs, const ModelConfig& model,
-                                  bool calibrated, std::vector<std::string>* dropped);
+                                  const Calibration* calibration,
+                                  std::vector<std::string>* dropped);
 
 }  // namespace kvpareto::tune

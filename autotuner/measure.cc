@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <set>
 
 #include "autotuner/memory.h"
@@ -31,12 +32,19 @@ absl::StatusOr<std::unique_ptr<Engine>> OpenEngine(const MeasureOptions& options
   return Engine::Create(engine);
 }
 
-std::vector<NamedConfig> UsableConfigs(const MeasureOptions& options, const ModelConfig& model) {
+absl::StatusOr<std::vector<NamedConfig>> UsableConfigs(const MeasureOptions& options,
+                                                       const ModelInfo& model) {
+  std::optional<Calibration> calibration;
+  if (!options.calibration_path.empty()) {
+    KVP_ASSIGN_OR_RETURN(
+        calibration, LoadCalibration(options.calibration_path, model.config, model.fingerprint));
+  }
   std::vector<std::string> dropped;
   std::vector<NamedConfig> configs =
-      ForModel(options.configs, model, !options.calibration_path.empty(), &dropped);
+      ForModel(options.configs, model.config, calibration ? &*calibration : nullptr, &dropped);
   for (const std::string& name : dropped) {
-    std::fprintf(stderr, "%s: not possible with this model, left out\n", name.c_str());
+    std::fprintf(stderr, "%s: not possible with this model%s, left out\n", name.c_str(),
+                 calibration ? " and calibration" : "");
   }
   return configs;
 }
@@ -136,7 +144,7 @@ absl::StatusOr<ParetoTable> Measure(const MeasureOptions& options) {
   KVP_RETURN_IF_ERROR(options.Validate());
   KVP_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, OpenEngine(options));
   const ModelInfo& model = engine->model();
-  const std::vector<NamedConfig> configs = UsableConfigs(options, model.config);
+  KVP_ASSIGN_OR_RETURN(const std::vector<NamedConfig> configs, UsableConfigs(options, model));
   const int64_t longest = options.accuracy.contexts.back();
   KVP_ASSIGN_OR_RETURN(const auto windows,
                        CutWindows(*engine, options.text, options.windows, longest));

@@ -13,7 +13,7 @@ namespace kvpareto::tune {
 
 struct MeasureOptions {
   std::string model_path;
-  std::string calibration_path;  // static ranges; empty: configs that need them are left out
+  std::string calibration_path;  // empty: configs that need one are left out
   std::string text;              // what it is measured on
   std::string text_name;         // for the provenance
   std::string command;           // for the provenance

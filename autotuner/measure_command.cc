@@ -26,7 +26,7 @@ ABSL_FLAG(bool, keep_dominated, false, "write every row, not only the frontier")
 ABSL_FLAG(int, reference_mib, 1024, "memory for the reference's distributions");
 ABSL_FLAG(
     std::string, calibration, "",
-    "static ranges from `kvpareto-tune calibrate`; empty: configs that need them are left out");
+    "file from `kvpareto-tune calibrate`; configs that need what it does not hold are left out");
 
 namespace kvpareto::tune {
 namespace {

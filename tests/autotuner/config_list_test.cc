@@ -31,6 +31,7 @@ TEST(BuiltInConfigsTest, IsAGridWithUniqueNames) {
   EXPECT_EQ(bf16, 2);
   EXPECT_EQ((configs->size() - 2) % 4, 0);
   EXPECT_THAT(names, testing::Contains("k4c-v4t32-r128-c256"));
+  EXPECT_THAT(names, testing::Contains("k3c-v3t-balanced-r128-c256"));
 }
 
 TEST(ParseConfigListTest, ReadsNamesAndSkipsComments) {
@@ -65,16 +66,39 @@ TEST(ForModelTest, DropsWhatTheModelCannotUseAndAddsBf16) {
       "whole k=int4-token v=int4-token chunk=128\n");
   ASSERT_TRUE(configs.ok()) << configs.status();
   std::vector<std::string> dropped;
-  const auto usable = ForModel(*configs, Model(80), /*calibrated=*/false, &dropped);
+  const auto usable = ForModel(*configs, Model(80), nullptr, &dropped);
   EXPECT_THAT(dropped, testing::ElementsAre("g32", "static"));
   ASSERT_EQ(usable.size(), 2);
   EXPECT_TRUE(usable[0].config.is_bf16());
   EXPECT_EQ(usable[0].config.prefill_chunk_tokens, 128);
   EXPECT_EQ(usable[1].name, "whole");
 
+  Calibration ranges;
+  ranges.tensors["k_range.plain"] = ranges.tensors["v_range.plain"] = {};
   dropped.clear();
-  EXPECT_EQ(ForModel(*configs, Model(80), /*calibrated=*/true, &dropped).size(), 3);
+  EXPECT_EQ(ForModel(*configs, Model(80), &ranges, &dropped).size(), 3);
   EXPECT_THAT(dropped, testing::ElementsAre("g32"));
+}
+
+TEST(ForModelTest, DropsWhatTheCalibrationDoesNotHold) {
+  const auto configs = BuiltInConfigs({.recent_tokens = {0}, .chunk_tokens = {256}});
+  ASSERT_TRUE(configs.ok()) << configs.status();
+  std::vector<std::string> dropped;
+  ForModel(*configs, Model(64), nullptr, &dropped);
+  EXPECT_THAT(dropped, testing::ElementsAre("k8t-v8t-unbiased-c256", "k4c-v4t-balanced-c256",
+                                            "k3c-v3t-balanced-c256", "k2c-v2t-balanced-c256"));
+  Calibration calibration;
+  for (const char* name : {"key_bias", "key_mean_unbiased", "key_rotation.balanced"}) {
+    calibration.tensors[name] = {};
+  }
+  dropped.clear();
+  ForModel(*configs, Model(64), &calibration, &dropped);
+  EXPECT_THAT(dropped, testing::ElementsAre("k4c-v4t-balanced-c256", "k3c-v3t-balanced-c256",
+                                            "k2c-v2t-balanced-c256"));
+  calibration.tensors["value_rotation.balanced"] = {};
+  dropped.clear();
+  EXPECT_EQ(ForModel(*configs, Model(64), &calibration, &dropped).size(), configs->size());
+  EXPECT_TRUE(dropped.empty());
 }
 
 }  // namespace
