@@ -2,6 +2,7 @@
 
 #include "engine/cuda/attention_decode.h"
 #include "engine/cuda/decode_sealed.cuh"
+#include "engine/cuda/overlap.cuh"
 
 namespace kvpareto::cuda {
 namespace {
@@ -82,6 +83,7 @@ constexpr int BlocksPerMultiprocessor() {
 template <int D, typename Reader>
 __global__ void __launch_bounds__(kDecodeThreads, (BlocksPerMultiprocessor<D, Reader>()))
     DecodeKernel(DecodeAttentionParams p) {
+  BeginOverlapped();
   extern __shared__ __align__(128) uint8_t bytes[];
   auto& shared = *reinterpret_cast<DecodeShared<D, Reader>*>(bytes);
   const DecodeItem item = p.items[blockIdx.x];
@@ -115,7 +117,7 @@ void Launch(const DecodeAttentionParams& p, LaunchQueue& queue) {
   static const bool allowed =
       (AllowLargeShared(reinterpret_cast<const void*>(DecodeKernel<D, Reader>)), true);
   (void)allowed;
-  queue.Add(DecodeKernel<D, Reader>, {grid, kDecodeThreads, kShared}, p);
+  queue.Add(DecodeKernel<D, Reader>, {grid, kDecodeThreads, kShared, true}, p);
 }
 
 // Calls f with the tag of a supported pair's reader; false when there is none.

@@ -10,11 +10,11 @@ namespace {
 using kv::CodecId;
 using kv::kBlockTokens;
 
-// A part has at least this many tiles, four for each warp: shorter ones would spend their time on
+// A part has at least this many tiles, two for each warp: shorter ones would spend their time on
 // merging. Long sequences are cut into about kTargetParts. How a sequence is cut depends on nothing
 // but its length, and so does the result.
-constexpr int kMinPartTiles = 16;
-constexpr int kTargetParts = 32;
+constexpr int kMinPartTiles = 8;
+constexpr int kTargetParts = 64;
 
 bool IsOpen(const kv::LayerLayout& layout) {
   return layout.k_codec == CodecId::kBf16 && layout.v_codec == CodecId::kBf16;

@@ -1,6 +1,7 @@
 #include "engine/cuda/device.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
@@ -97,6 +98,24 @@ const std::byte* Device::UploadBytes(std::span<const std::byte> bytes, size_t ca
   return place;
 }
 
+namespace {
+
+// One thread copies slower than the bus brings the bytes.
+void CopyOnHost(std::byte* to, const std::byte* from, size_t bytes) {
+  constexpr size_t kPart = size_t{1} << 20;
+  constexpr size_t kMaxThreads = 8;
+  const size_t threads = std::clamp<size_t>(bytes / kPart, 1, kMaxThreads);
+  const size_t part = (bytes / threads + 63) / 64 * 64;
+  std::vector<std::thread> others;
+  for (size_t begin = part; begin < bytes; begin += part) {
+    others.emplace_back(std::memcpy, to + begin, from + begin, std::min(part, bytes - begin));
+  }
+  std::memcpy(to, from, std::min(part, bytes));
+  for (std::thread& thread : others) thread.join();
+}
+
+}  // namespace
+
 // Through pinned memory: pageable copies run at a fraction of the bus's speed.
 void Device::CopyToHost(void* to, const std::byte* from, size_t bytes) {
   for (size_t done = 0; done < bytes && ok(); done += kBounceBytes) {
@@ -104,14 +123,14 @@ void Device::CopyToHost(void* to, const std::byte* from, size_t bytes) {
     Note(cudaMemcpyAsync(bounce_host_, from + done, part, cudaMemcpyDeviceToHost, stream()),
          "copying to the host");
     if (!Synchronize().ok()) return;
-    std::memcpy(static_cast<std::byte*>(to) + done, bounce_host_, part);
+    CopyOnHost(static_cast<std::byte*>(to) + done, bounce_host_, part);
   }
 }
 
 void Device::CopyFromHost(std::byte* to, const void* from, size_t bytes) {
   for (size_t done = 0; done < bytes && ok(); done += kBounceBytes) {
     const size_t part = std::min(kBounceBytes, bytes - done);
-    std::memcpy(bounce_host_, static_cast<const std::byte*>(from) + done, part);
+    CopyOnHost(bounce_host_, static_cast<const std::byte*>(from) + done, part);
     Note(cudaMemcpyAsync(to + done, bounce_host_, part, cudaMemcpyHostToDevice, stream()),
          "copying from the host");
     if (!Synchronize().ok()) return;

@@ -1,4 +1,5 @@
 #include "engine/cuda/elementwise.h"
+#include "engine/cuda/overlap.cuh"
 
 namespace kvpareto::cuda {
 namespace {
@@ -22,30 +23,39 @@ __device__ float BlockSum(float value) {
   return total;
 }
 
-// One block per row and group. Up to kKept columns per thread are read once.
+// One block per row and group. Up to kKept columns per thread are read once, and the weights with
+// them.
 template <int kKept>
 __global__ void RmsNormKernel(RmsNormParams p) {
+  LetNextKernelStart();
   const int groups = (p.last - p.first) / p.group;
   const int64_t row = blockIdx.x / groups;
   const int begin = p.first + blockIdx.x % groups * p.group;
   const float* x = p.x + row * p.cols + begin;
   float* y = p.y + row * p.cols + begin;
-  float kept[kKept];
-  float squares = 0.0f;
+  float kept[kKept], weight[kKept];
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+    const int c = threadIdx.x + i * blockDim.x;
+    weight[i] = c < p.group ? p.weight[c] : 0.0f;
+  }
+  WaitForEarlierKernels();
 #pragma unroll
   for (int i = 0; i < kKept; ++i) {
     const int c = threadIdx.x + i * blockDim.x;
     kept[i] = c < p.group ? x[c] : 0.0f;
   }
+  float squares = 0.0f;
 #pragma unroll
   for (const float value : kept) squares += value * value;
-  for (int c = threadIdx.x + kKept * blockDim.x; c < p.group; c += blockDim.x)
+  for (int c = threadIdx.x + kKept * blockDim.x; c < p.group; c += blockDim.x) {
     squares += x[c] * x[c];
+  }
   const float scale = rsqrtf(BlockSum(squares) / static_cast<float>(p.group) + p.epsilon);
 #pragma unroll
   for (int i = 0; i < kKept; ++i) {
     const int c = threadIdx.x + i * blockDim.x;
-    if (c < p.group) y[c] = kept[i] * scale * p.weight[c];
+    if (c < p.group) y[c] = kept[i] * scale * weight[i];
   }
   for (int c = threadIdx.x + kKept * blockDim.x; c < p.group; c += blockDim.x) {
     y[c] = x[c] * scale * p.weight[c];
@@ -53,6 +63,7 @@ __global__ void RmsNormKernel(RmsNormParams p) {
 }
 
 __global__ void CopyOutsideKernel(RmsNormParams p) {
+  BeginOverlapped();
   const int outside = p.cols - (p.last - p.first);
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= int64_t{p.rows} * outside) return;
@@ -64,6 +75,7 @@ __global__ void CopyOutsideKernel(RmsNormParams p) {
 
 // One thread per row, head and pair.
 __global__ void RopeKernel(RopeParams p) {
+  BeginOverlapped();
   const int pairs = p.head_dim / 2;
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= int64_t{p.rows} * p.heads * pairs) return;
@@ -85,6 +97,7 @@ __device__ __forceinline__ float SiluMul(float gate, float up) {
 // Blocks: parts of a row x rows. kWide: four columns per thread.
 template <bool kWide>
 __global__ void SiluMulKernel(const float* x, float* y, int cols) {
+  BeginOverlapped();
   const int c = (blockIdx.x * blockDim.x + threadIdx.x) * (kWide ? 4 : 1);
   if (c >= cols) return;
   const float* gate = x + int64_t{blockIdx.y} * 2 * cols + c;
@@ -100,12 +113,14 @@ __global__ void SiluMulKernel(const float* x, float* y, int cols) {
 }
 
 __global__ void GatherRowsKernel(const float* x, const int32_t* rows, float* y, int cols) {
+  BeginOverlapped();
   const float* from = x + int64_t{rows[blockIdx.x]} * cols;
   float* to = y + int64_t{blockIdx.x} * cols;
   for (int c = threadIdx.x; c < cols; c += blockDim.x) to[c] = from[c];
 }
 
 __global__ void AddBiasKernel(const float* bias, float* y, int64_t elements, int cols) {
+  BeginOverlapped();
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i < elements) y[i] += bias[i % cols];
 }
@@ -116,16 +131,18 @@ void LaunchRmsNorm(const RmsNormParams& p, LaunchQueue& queue) {
   const int groups = (p.last - p.first) / p.group;
   // A row alone waits for its slowest load; many rows hide that among each other.
   const int threads = p.group < 512 ? 64 : p.group < 2048 || p.rows > 256 ? 256 : 1024;
-  if (p.rows * groups > 0) queue.Add(RmsNormKernel<16>, {p.rows * groups, threads, 0}, p);
+  if (p.rows * groups == 0) return;
+  const LaunchShape shape = {p.rows * groups, threads, 0, true};
+  threads == 256 ? queue.Add(RmsNormKernel<16>, shape, p) : queue.Add(RmsNormKernel<4>, shape, p);
   const int64_t outside = int64_t{p.rows} * (p.cols - (p.last - p.first));
   if (p.x != p.y && outside > 0) {
-    queue.Add(CopyOutsideKernel, {BlocksFor(outside, kThreads), kThreads, 0}, p);
+    queue.Add(CopyOutsideKernel, {BlocksFor(outside, kThreads), kThreads, 0, true}, p);
   }
 }
 
 void LaunchRope(const RopeParams& p, LaunchQueue& queue) {
   const int64_t items = int64_t{p.rows} * p.heads * (p.head_dim / 2);
-  if (items > 0) queue.Add(RopeKernel, {BlocksFor(items, kThreads), kThreads, 0}, p);
+  if (items > 0) queue.Add(RopeKernel, {BlocksFor(items, kThreads), kThreads, 0, true}, p);
 }
 
 void LaunchSiluMul(const float* x, float* y, int rows, int cols, LaunchQueue& queue) {
@@ -136,24 +153,25 @@ void LaunchSiluMul(const float* x, float* y, int rows, int cols, LaunchQueue& qu
     const float* from = x + int64_t{row} * 2 * cols;
     float* to = y + int64_t{row} * cols;
     if (cols % 4 == 0) {
-      queue.Add(SiluMulKernel<true>, {dim3(BlocksFor(cols / 4, kThreads), count), kThreads, 0},
-                from, to, cols);
+      queue.Add(SiluMulKernel<true>,
+                {dim3(BlocksFor(cols / 4, kThreads), count), kThreads, 0, true}, from, to, cols);
     } else {
-      queue.Add(SiluMulKernel<false>, {dim3(BlocksFor(cols, kThreads), count), kThreads, 0}, from,
-                to, cols);
+      queue.Add(SiluMulKernel<false>, {dim3(BlocksFor(cols, kThreads), count), kThreads, 0, true},
+                from, to, cols);
     }
   }
 }
 
 void LaunchGatherRows(const float* x, const int32_t* rows, float* y, int num_rows, int cols,
                       LaunchQueue& queue) {
-  if (num_rows > 0) queue.Add(GatherRowsKernel, {num_rows, kThreads, 0}, x, rows, y, cols);
+  if (num_rows > 0) queue.Add(GatherRowsKernel, {num_rows, kThreads, 0, true}, x, rows, y, cols);
 }
 
 void LaunchAddBias(const float* bias, float* y, int rows, int cols, LaunchQueue& queue) {
   const int64_t elements = int64_t{rows} * cols;
   if (elements == 0) return;
-  queue.Add(AddBiasKernel, {BlocksFor(elements, kThreads), kThreads, 0}, bias, y, elements, cols);
+  queue.Add(AddBiasKernel, {BlocksFor(elements, kThreads), kThreads, 0, true}, bias, y, elements,
+            cols);
 }
 
 }  // namespace kvpareto::cuda

@@ -21,6 +21,14 @@ void AllowLargeShared(const void* kernel) {
                        most - static_cast<int>(attributes.sharedSizeBytes));
 }
 
+LaunchQueue::LaunchQueue(cudaStream_t stream, std::byte* host, std::byte* device, size_t bytes)
+    : stream_(stream), host_(host), device_(device), bytes_(bytes) {
+  int index = 0, major = 0;
+  cudaGetDevice(&index);
+  cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
+  can_overlap_ = major >= 9;
+}
+
 LaunchQueue::~LaunchQueue() {
   for (Graph& graph : graphs_) {
     if (graph.exec != nullptr) cudaGraphExecDestroy(graph.exec);
@@ -89,8 +97,17 @@ void LaunchQueue::Issue(const Segment& segment) {
       const size_t offset = segment.arg_offsets[launch.first_arg + i];
       args.push_back(const_cast<std::byte*>(segment.args.data()) + offset);
     }
-    Note(cudaLaunchKernel(launch.kernel, launch.shape.grid, launch.shape.block, args.data(),
-                          launch.shape.shared_bytes, stream_));
+    cudaLaunchAttribute overlap = {};
+    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config = {};
+    config.gridDim = launch.shape.grid;
+    config.blockDim = launch.shape.block;
+    config.dynamicSmemBytes = launch.shape.shared_bytes;
+    config.stream = stream_;
+    config.attrs = &overlap;
+    config.numAttrs = can_overlap_ && launch.shape.overlaps ? 1 : 0;
+    Note(cudaLaunchKernelExC(&config, launch.kernel, args.data()));
   }
 }
 

@@ -27,13 +27,15 @@ struct LaunchShape {
   dim3 grid;
   dim3 block;
   size_t shared_bytes = 0;
+  // The kernel calls WaitForEarlierKernels (overlap.cuh) before it touches what they use: it may
+  // start while the one before it is still running.
+  bool overlaps = false;
 };
 
 class LaunchQueue {
  public:
   // `host` is pinned, `device` on the device, both of `bytes`: for uploads.
-  LaunchQueue(cudaStream_t stream, std::byte* host, std::byte* device, size_t bytes)
-      : stream_(stream), host_(host), device_(device), bytes_(bytes) {}
+  LaunchQueue(cudaStream_t stream, std::byte* host, std::byte* device, size_t bytes);
   ~LaunchQueue();
   LaunchQueue(const LaunchQueue&) = delete;
   LaunchQueue& operator=(const LaunchQueue&) = delete;
@@ -65,7 +67,7 @@ class LaunchQueue {
 
  private:
   // Enough for one graph to pay, few enough that the device starts early in a step.
-  static constexpr size_t kSegmentLaunches = 96;
+  static constexpr size_t kSegmentLaunches = 40;
   static constexpr size_t kMinGraphLaunches = 16;
   static constexpr size_t kMaxGraphs = 128;
   static constexpr int kRecent = 8;
@@ -107,6 +109,7 @@ class LaunchQueue {
   std::byte* const host_;
   std::byte* const device_;
   const size_t bytes_;
+  bool can_overlap_ = false;  // the device can start kernels early
   size_t next_ = 0;
   Recent recent_[kRecent];
   int recent_next_ = 0;

@@ -5,6 +5,7 @@
 // and the sum of x over the group comes from a product with ones in the same unit.
 #include "engine/cuda/linear_decode.h"
 #include "engine/cuda/mma.cuh"
+#include "engine/cuda/overlap.cuh"
 
 namespace kvpareto::cuda {
 namespace {
@@ -261,6 +262,7 @@ template <CodeFormat kFormat, bool kWide, int kGroup, int kTiles, int kPanels>
 __global__ void __launch_bounds__(kThreads) StreamKernel(LinearDecodeParams p) {
   using S = Stream<kFormat, kWide, kGroup, kTiles, kPanels>;
   constexpr int kDepth = DepthFor(kFormat, kPanels);
+  LetNextKernelStart();
   extern __shared__ __align__(16) uint8_t shared[];
   // [kWarps][kDepth] slots, then the sums of the warps, [kWarps][kOutputs], then the rounded row.
   typename S::Slot* const slots =
@@ -289,6 +291,7 @@ __global__ void __launch_bounds__(kThreads) StreamKernel(LinearDecodeParams p) {
     CommitCopies();
   };
   for (int d = 0; d < kDepth; ++d) copy_next(slots[d]);
+  WaitForEarlierKernels();
   if constexpr (S::kSingle) {
     RoundRow(p, row);
     __syncthreads();
@@ -358,7 +361,7 @@ void Launch(const LinearDecodeParams& p, LaunchQueue& queue) {
   // As many blocks as run at once: each goes through its share of the panels.
   const int resident = max(1, int((size_t{227} << 10) / (shared + 1024)));
   const int blocks = min(groups, Multiprocessors() * min(resident, kTiles > 2 ? 1 : 3));
-  queue.Add(kernel, {blocks, kThreads, shared}, p);
+  queue.Add(kernel, {blocks, kThreads, shared, true}, p);
 }
 
 // Tiles of 8 tokens that a kernel reads for so many tokens: 1, 2, 4 or 8.
@@ -388,6 +391,7 @@ void LaunchGroup(const LinearDecodeParams& p, LaunchQueue& queue) {
 // One thread per tile, block and lane.
 __global__ void PackActivationsKernel(const float* x, int tokens, int cols, int blocks, int items,
                                       uint32_t* packed) {
+  BeginOverlapped();
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= items) return;
   const int lane = i % 32, block = i / 32 % blocks, tile = i / 32 / blocks;
@@ -437,8 +441,8 @@ size_t PackedActivationBytes(int tokens, int blocks) {
 void LaunchPackActivations(const float* x, int tokens, int cols, int blocks, uint32_t* packed,
                            LaunchQueue& queue) {
   const int items = TilesFor(tokens) * blocks * 32;
-  queue.Add(PackActivationsKernel, {(items + 255) / 256, 256, 0}, x, tokens, cols, blocks, items,
-            packed);
+  queue.Add(PackActivationsKernel, {(items + 255) / 256, 256, 0, true}, x, tokens, cols, blocks,
+            items, packed);
 }
 
 }  // namespace kvpareto::cuda

@@ -1,4 +1,5 @@
 #include "engine/base/float16.h"
+#include "engine/cuda/overlap.cuh"
 #include "engine/cuda/store_kv.h"
 
 namespace kvpareto::cuda {
@@ -9,6 +10,7 @@ constexpr int kThreads = 128;
 // One block per item, head and role, and per kThreads elements in turn. Keys go token by token so
 // that a warp writes neighbouring words; values channel by channel.
 __global__ void StoreKvKernel(StoreParams p) {
+  BeginOverlapped();
   const StoreItem item = p.items[blockIdx.x];
   const int head = blockIdx.y / 2;
   const bool key = blockIdx.y % 2 == 0;
@@ -39,7 +41,7 @@ __global__ void StoreKvKernel(StoreParams p) {
 void LaunchStoreKv(const StoreParams& p, LaunchQueue& queue) {
   const int parts = (p.max_tokens * p.head_dim + kThreads * 8 - 1) / (kThreads * 8);
   const dim3 grid(p.num_items, 2 * p.kv_heads, parts);
-  queue.Add(StoreKvKernel, {grid, kThreads, 0}, p);
+  queue.Add(StoreKvKernel, {grid, kThreads, 0, true}, p);
 }
 
 }  // namespace kvpareto::cuda

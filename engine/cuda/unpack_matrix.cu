@@ -1,4 +1,5 @@
 #include "engine/cuda/mma.cuh"
+#include "engine/cuda/overlap.cuh"
 #include "engine/cuda/unpack_matrix.h"
 
 namespace kvpareto::cuda {
@@ -90,6 +91,7 @@ __global__ void UnpackInt4Kernel(PackedMatrix w, int first_panel, int items, uin
 }
 
 __global__ void EmbedKernel(PackedMatrix w, const int32_t* ids, int first_row, float* y) {
+  BeginOverlapped();
   const int row = ids[blockIdx.x] - first_row;
   if (row < 0 || row >= w.rows) return;
   for (int c = threadIdx.x; c < w.cols; c += blockDim.x) {
@@ -132,7 +134,7 @@ void LaunchUnpackPanels(const PackedMatrix& w, int first_panel, int panels, uint
 
 void LaunchEmbed(const PackedMatrix& w, const int32_t* ids, int num_ids, int first_row, float* y,
                  LaunchQueue& queue) {
-  if (num_ids > 0) queue.Add(EmbedKernel, {num_ids, 256, 0}, w, ids, first_row, y);
+  if (num_ids > 0) queue.Add(EmbedKernel, {num_ids, 256, 0, true}, w, ids, first_row, y);
 }
 
 void LaunchPadBf16(const float* x, int rows, int cols, int padded, uint16_t* to,
