@@ -4,6 +4,9 @@
 namespace kvpareto::cpu {
 namespace {
 
+constexpr AttentionKernels kAvx2Attention = {PrefillRowsAvx2, PrefillAttentionAvx2,
+                                             DecodeAttentionAvx2, AttentionScratchBytesAvx2};
+
 size_t ScratchAvx512(int group, int head_dim, bool key_bias) {
   const size_t prefill = PrefillScratchBytesAvx512(group, head_dim, key_bias);
   const size_t decode = DecodeScratchBytesAvx512(group, head_dim);
@@ -25,8 +28,9 @@ constexpr AttentionKernels kAmxAttention = {PrefillRowsAmx, PrefillAttentionAmx,
 }  // namespace
 
 const AttentionKernels& AttentionKernelsFor(Isa isa, int head_dim) {
-  // Vectors hold 16 lanes along channels (values); other head sizes take the definition.
+  // Granules hold 16 channels (values); other head sizes take the definition.
   if (isa == Isa::kScalar || head_dim % 16 != 0) return kScalarAttention;
+  if (isa == Isa::kAvx2) return kAvx2Attention;
   return isa == Isa::kAmx && head_dim >= 32 ? kAmxAttention : kAvx512Attention;
 }
 

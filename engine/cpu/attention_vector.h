@@ -6,6 +6,12 @@
 
 namespace kvpareto::cpu {
 
+// Isa::kAvx2, in f32.
+void DecodeAttentionAvx2(const AttentionTask& task, std::byte* scratch);
+void PrefillAttentionAvx2(const AttentionTask& task, std::byte* scratch);
+int PrefillRowsAvx2(int group, int head_dim);
+size_t AttentionScratchBytesAvx2(int group, int head_dim, bool key_bias);
+
 // Isa::kAvx512 and better, in f32.
 void DecodeAttentionAvx512(const AttentionTask& task, std::byte* scratch);
 size_t DecodeScratchBytesAvx512(int group, int head_dim);

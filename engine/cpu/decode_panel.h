@@ -13,6 +13,7 @@ void DecodePanelRow(const PanelView& panel, int row, float* out);
 
 // The whole panel: out [padded_cols, 16].
 void DecodePanelScalar(const PanelView& panel, float* out);
+void DecodePanelAvx2(const PanelView& panel, float* out);
 void DecodePanelAvx512(const PanelView& panel, float* out);
 
 // Units [first_unit, first_unit + units) rounded to bf16 in the order of an AMX B operand, which is

@@ -23,10 +23,13 @@ struct ElementwiseKernels {
 };
 
 extern const ElementwiseKernels kElementwiseScalar;
+extern const ElementwiseKernels kElementwiseAvx2;
 extern const ElementwiseKernels kElementwiseAvx512;
 
 inline const ElementwiseKernels& ElementwiseFor(Isa isa) {
-  return isa == Isa::kScalar ? kElementwiseScalar : kElementwiseAvx512;
+  return isa == Isa::kScalar ? kElementwiseScalar
+         : isa == Isa::kAvx2 ? kElementwiseAvx2
+                             : kElementwiseAvx512;
 }
 
 }  // namespace kvpareto::cpu

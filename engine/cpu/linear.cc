@@ -6,13 +6,13 @@ namespace kvpareto::cpu {
 namespace {
 
 std::unique_ptr<RowKernel> CreateDecode(Isa isa, ThreadPool* pool) {
-  return isa == Isa::kScalar ? CreateScalarRows(pool) : CreateDecodeRows(pool);
+  return isa == Isa::kScalar ? CreateScalarRows(pool) : CreateDecodeRows(isa, pool);
 }
 
 std::unique_ptr<RowKernel> CreatePrefill(Isa isa, ThreadPool* pool) {
   return isa == Isa::kAmx      ? CreateTileRows(pool)
-         : isa == Isa::kAvx512 ? CreateFloatRows(pool)
-                               : CreateScalarRows(pool);
+         : isa == Isa::kScalar ? CreateScalarRows(pool)
+                               : CreateFloatRows(isa, pool);
 }
 
 }  // namespace

@@ -34,10 +34,10 @@ class RowKernel {
 
 // Plain loops over decoded panels: the definition.
 std::unique_ptr<RowKernel> CreateScalarRows(ThreadPool* pool);
-// Decode rows on AVX-512: linear_decode.h.
-std::unique_ptr<RowKernel> CreateDecodeRows(ThreadPool* pool);
-// Prefill rows on AVX-512, f32 throughout.
-std::unique_ptr<RowKernel> CreateFloatRows(ThreadPool* pool);
+// Decode rows on AVX2 and AVX-512: linear_decode.h.
+std::unique_ptr<RowKernel> CreateDecodeRows(Isa isa, ThreadPool* pool);
+// Prefill rows on AVX2 and AVX-512, f32 throughout.
+std::unique_ptr<RowKernel> CreateFloatRows(Isa isa, ThreadPool* pool);
 // Prefill rows on AMX: activations and weights in bf16, sums in f32.
 std::unique_ptr<RowKernel> CreateTileRows(ThreadPool* pool);
 

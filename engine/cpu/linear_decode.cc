@@ -13,16 +13,24 @@ constexpr int kBlockRows = 64;
 // Items of the pool's loop: small enough to balance, large enough to stream.
 constexpr size_t kItemBytes = 24 << 10;
 
+// What one instruction set offers.
+struct DecodeKernels {
+  decltype(&QuantizeRowAvx512) quantize;
+  decltype(&DecodeRowsAvx512) multiply;
+};
+
+constexpr DecodeKernels kDecodeAvx2 = {QuantizeRowAvx2, DecodeRowsAvx2};
+constexpr DecodeKernels kDecodeAvx512 = {QuantizeRowAvx512, DecodeRowsAvx512};
+
 class DecodeRows : public RowKernel {
  public:
-  explicit DecodeRows(ThreadPool* pool) : pool_(*pool) {}
+  DecodeRows(const DecodeKernels& kernels, ThreadPool* pool) : kernels_(kernels), pool_(*pool) {}
 
   void Reserve(int cols) override {
     const size_t units = (static_cast<size_t>(cols) + kUnitCols - 1) / kUnitCols;
     if (units <= units_) return;
     units_ = units;
-    high_.Reserve(kBlockRows * units * kUnitCols);
-    low_.Reserve(kBlockRows * units * kUnitCols);
+    integers_.Reserve(kBlockRows * units * kUnitCols * sizeof(int16_t));
     step_.Reserve(kBlockRows * units * sizeof(float));
     step_sum_.Reserve(kBlockRows * units * sizeof(float));
     sum_.Reserve(kBlockRows * units * 2 * sizeof(int32_t));
@@ -39,7 +47,7 @@ class DecodeRows : public RowKernel {
   }
 
   size_t scratch_bytes() const override {
-    return high_.bytes() + low_.bytes() + step_.bytes() + step_sum_.bytes() + sum_.bytes();
+    return integers_.bytes() + step_.bytes() + step_sum_.bytes() + sum_.bytes();
   }
 
  private:
@@ -48,15 +56,16 @@ class DecodeRows : public RowKernel {
     const QuantizedRows quantized{.x = rows.x,
                                   .cols = cols,
                                   .units = (cols + kUnitCols - 1) / kUnitCols,
-                                  .high = high_.as<int8_t>(),
-                                  .low = low_.as<int8_t>(),
+                                  .high = integers_.as<int8_t>(),
+                                  .low = integers_.as<int8_t>() + kBlockRows * units_ * kUnitCols,
+                                  .whole = integers_.as<int16_t>(),
                                   .step = step_.as<float>(),
                                   .step_sum = step_sum_.as<float>(),
                                   .sum = sum_.as<int32_t>()};
     if (rows.rows < 8) {  // below this, waking other threads takes longer than the work
-      for (int row = 0; row < rows.rows; ++row) QuantizeRowAvx512(quantized, row);
+      for (int row = 0; row < rows.rows; ++row) kernels_.quantize(quantized, row);
     } else {
-      pool_.For(rows.rows, [&](int row, int) { QuantizeRowAvx512(quantized, row); });
+      pool_.For(rows.rows, [&](int row, int) { kernels_.quantize(quantized, row); });
     }
     const auto panels = rows.weight->panels();
     const int num_panels = static_cast<int>(panels.size());
@@ -69,25 +78,26 @@ class DecodeRows : public RowKernel {
     });
   }
 
-  static void RunPanel(const PanelView& panel, const QuantizedRows& quantized,
-                       const LinearRows& rows) {
+  void RunPanel(const PanelView& panel, const QuantizedRows& quantized, const LinearRows& rows) {
     float out[kDecodeRowsPerPass * kPanelRows];
     for (int first = 0; first < rows.rows; first += kDecodeRowsPerPass) {
       const int count = std::min(kDecodeRowsPerPass, rows.rows - first);
-      DecodeRowsAvx512(panel, quantized, first, count, out);
+      kernels_.multiply(panel, quantized, first, count, out);
       for (int r = 0; r < count; ++r) StoreOutputs(rows, panel, first + r, out + r * kPanelRows);
     }
   }
 
+  const DecodeKernels& kernels_;
   ThreadPool& pool_;
   size_t units_ = 0;
-  AlignedBuffer high_, low_, step_, step_sum_, sum_;  // of kBlockRows rows: QuantizedRows
+  // Of kBlockRows rows: QuantizedRows. integers_ holds high and low, or whole.
+  AlignedBuffer integers_, step_, step_sum_, sum_;
 };
 
 }  // namespace
 
-std::unique_ptr<RowKernel> CreateDecodeRows(ThreadPool* pool) {
-  return std::make_unique<DecodeRows>(pool);
+std::unique_ptr<RowKernel> CreateDecodeRows(Isa isa, ThreadPool* pool) {
+  return std::make_unique<DecodeRows>(isa == Isa::kAvx2 ? kDecodeAvx2 : kDecodeAvx512, pool);
 }
 
 }  // namespace kvpareto::cpu

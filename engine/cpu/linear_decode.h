@@ -1,8 +1,9 @@
-// Decode rows on AVX-512. A row's activations become 16-bit integers with a scale per 32 columns,
-// split into two signed bytes, and meet the unsigned weight codes in 4-way byte dot products
-// (VNNI). The integer part is exact; the error is that of rounding activations to 1/32512 of their
-// group's largest, 100 times finer than bf16. It costs a third of unpacking codes to floats, so one
-// core keeps up with its memory. Panels of bf16 are multiplied in f32.
+// Decode rows on AVX2 and AVX-512. A row's activations become 16-bit integers with a scale per 32
+// columns and meet the unsigned weight codes in integer dot products: on AVX-512 split into two
+// signed bytes, 4-way (VNNI), on AVX2 whole, with codes widened to 16 bits. Both are exact; the
+// error is that of rounding activations to 1/32512 of their group's largest, 100 times finer than
+// bf16. It costs a third of unpacking codes to floats, so one core keeps up with its memory. Panels
+// of bf16 are multiplied in f32.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,11 @@ struct QuantizedRows {
   const float* x = nullptr;  // [rows, cols], the source: panels of bf16 read it
   int cols = 0;
   int units = 0;
-  int8_t* high = nullptr;     // [rows, units, 32]: x / step = 256 high + low
-  int8_t* low = nullptr;      // [rows, units, 32]
+  // x / step, [rows, units, 32]: as 256 high + low (AVX-512), or whole, every four columns in the
+  // order 0 2 1 3 (AVX2).
+  int8_t* high = nullptr;
+  int8_t* low = nullptr;
+  int16_t* whole = nullptr;
   float* step = nullptr;      // [rows, units]
   float* step_sum = nullptr;  // [rows, units]: step * sum of the unit, for minima
   int32_t* sum = nullptr;     // [rows, units, 2]: of the integers of each half unit, for offsets
@@ -25,10 +29,13 @@ struct QuantizedRows {
 
 inline constexpr int kDecodeRowsPerPass = 8;
 
+void QuantizeRowAvx2(const QuantizedRows& rows, int row);
 void QuantizeRowAvx512(const QuantizedRows& rows, int row);
 
 // out [num_rows, 16] = rows [first_row, first_row + num_rows) times the panel; num_rows <= 8. A
 // row's arithmetic does not depend on num_rows.
+void DecodeRowsAvx2(const PanelView& panel, const QuantizedRows& rows, int first_row, int num_rows,
+                    float* out);
 void DecodeRowsAvx512(const PanelView& panel, const QuantizedRows& rows, int first_row,
                       int num_rows, float* out);
 

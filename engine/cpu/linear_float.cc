@@ -9,9 +9,18 @@
 namespace kvpareto::cpu {
 namespace {
 
+// What one instruction set offers.
+struct FloatKernels {
+  decltype(&DecodePanelAvx512) decode_panel;
+  decltype(&MultiplyFloatAvx512) multiply;
+};
+
+constexpr FloatKernels kFloatAvx2 = {DecodePanelAvx2, MultiplyFloatAvx2};
+constexpr FloatKernels kFloatAvx512 = {DecodePanelAvx512, MultiplyFloatAvx512};
+
 class FloatRows : public RowKernel {
  public:
-  explicit FloatRows(ThreadPool* pool) : pool_(*pool) {}
+  FloatRows(const FloatKernels& kernels, ThreadPool* pool) : kernels_(kernels), pool_(*pool) {}
 
   void Reserve(int cols) override {
     const size_t padded = (static_cast<size_t>(cols) + kUnitCols - 1) / kUnitCols * kUnitCols;
@@ -34,12 +43,12 @@ class FloatRows : public RowKernel {
   // One or two panels.
   void RunPanels(const LinearRows& rows, std::span<const PanelView> panels, float* decoded) {
     const int count = static_cast<int>(panels.size()), cols = rows.weight->cols();
-    for (int p = 0; p < count; ++p) DecodePanelAvx512(panels[p], decoded + p * panel_floats_);
+    for (int p = 0; p < count; ++p) kernels_.decode_panel(panels[p], decoded + p * panel_floats_);
     float out[kFloatRowsPerPass * 2 * kPanelRows];
     for (int first = 0; first < rows.rows; first += kFloatRowsPerPass) {
       const int pass = std::min(kFloatRowsPerPass, rows.rows - first);
-      MultiplyFloatAvx512(decoded, panel_floats_, count, rows.x + static_cast<size_t>(first) * cols,
-                          cols, pass, out);
+      kernels_.multiply(decoded, panel_floats_, count, rows.x + static_cast<size_t>(first) * cols,
+                        cols, pass, out);
       for (int r = 0; r < pass; ++r) {
         for (int p = 0; p < count; ++p) {
           StoreOutputs(rows, panels[p], first + r, out + (r * count + p) * kPanelRows);
@@ -48,6 +57,7 @@ class FloatRows : public RowKernel {
     }
   }
 
+  const FloatKernels& kernels_;
   ThreadPool& pool_;
   size_t panel_floats_ = 0;
   AlignedBuffer scratch_;  // [threads, 2, panel_floats_]
@@ -55,8 +65,8 @@ class FloatRows : public RowKernel {
 
 }  // namespace
 
-std::unique_ptr<RowKernel> CreateFloatRows(ThreadPool* pool) {
-  return std::make_unique<FloatRows>(pool);
+std::unique_ptr<RowKernel> CreateFloatRows(Isa isa, ThreadPool* pool) {
+  return std::make_unique<FloatRows>(isa == Isa::kAvx2 ? kFloatAvx2 : kFloatAvx512, pool);
 }
 
 }  // namespace kvpareto::cpu

@@ -20,7 +20,8 @@ void SealTile(Isa isa, const SealTask& task) {
     std::memcpy(task.encoded, task.source, kv::TileBytes(task.codec, task.role, task.head_dim));
     return;
   }
-  if (isa != Isa::kScalar && SealTileAvx512(task)) return;
+  if (isa == Isa::kAvx2 && SealTileAvx2(task)) return;
+  if (isa >= Isa::kAvx512 && SealTileAvx512(task)) return;
   SealScalar(task);
 }
 

@@ -24,7 +24,7 @@ void StoreTile(Isa isa, kv::CodecId codec, const StoreTask& task) {
   if (codec == kv::CodecId::kF32) {
     StoreElements<float>(task, [](float x) { return x; });
   } else if (isa != Isa::kScalar && task.head_dim % 16 == 0) {
-    StoreTileAvx512(task);
+    isa == Isa::kAvx2 ? StoreTileAvx2(task) : StoreTileAvx512(task);
   } else {
     StoreElements<uint16_t>(task, FloatToBf16);
   }

@@ -31,9 +31,11 @@ struct SealTask {
   std::byte* encoded = nullptr;       // TileBytes(codec, role, head_dim)
 };
 
-// Isa::kAvx512 and better; head_dim is a multiple of 16. Into a bf16 tile.
+// head_dim is a multiple of 16. Into a bf16 tile.
+void StoreTileAvx2(const StoreTask& task);
 void StoreTileAvx512(const StoreTask& task);
 // False, and nothing done, for codecs that it has no version of.
+bool SealTileAvx2(const SealTask& task);
 bool SealTileAvx512(const SealTask& task);
 
 }  // namespace kvpareto::cpu

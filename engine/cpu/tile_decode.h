@@ -53,8 +53,10 @@ struct DecodeTask {
   const std::byte* encoded = nullptr;
 };
 
-// Decodes to floats by granules: [elements / 32][first of pair, second of pair][16]. AVX-512.
+// Decodes to floats by granules: [elements / 32][first of pair, second of pair][16]. AVX-512 and
+// AVX2.
 void DecodeToFloats(const DecodeTask& task, float* out);
+void DecodeToFloatsAvx2(const DecodeTask& task, float* out);
 
 // Decodes to bf16 in element order, rounded to nearest even. Needs Isa::kAmx (AVX512-BF16).
 void DecodeToBf16(const DecodeTask& task, uint16_t* out);
