@@ -119,7 +119,7 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--text", type=pathlib.Path, default=ROOT / "deploy/samples/northanger_abbey_prompt.txt")
     parser.add_argument("--tokens", type=int, default=256)
-    parser.add_argument("--isa", choices=["scalar", "avx512", "amx"], default="avx512",
+    parser.add_argument("--isa", choices=["scalar", "avx2", "avx512", "amx"], default="avx512",
                         help="compute path (default avx512: float32)")
     parser.add_argument("--configs", nargs="*", default=CONFIGS, help="KV configs to compare")
     args = parser.parse_args()

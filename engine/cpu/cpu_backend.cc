@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,7 +52,17 @@ class CpuBackend : public Backend {
         attention_(cpu::AttentionKernel::Create(isa, &pool_)) {}
 
   std::string_view name() const override {
-    return isa_ == Isa::kAmx ? "cpu-amx" : isa_ == Isa::kAvx512 ? "cpu-avx512" : "cpu-scalar";
+    switch (isa_) {
+      case Isa::kScalar:
+        return "cpu-scalar";
+      case Isa::kAvx2:
+        return "cpu-avx2";
+      case Isa::kAvx512:
+        return "cpu-avx512";
+      case Isa::kAmx:
+        break;
+    }
+    return "cpu-amx";
   }
   size_t activation_bytes() const override { return sizeof(float); }
 
@@ -215,24 +226,32 @@ void CpuBackend::GatherRows(Activations x, std::span<const int32_t> rows, Activa
   }
 }
 
+std::optional<Isa> IsaNamed(std::string_view name) {
+  if (name == "scalar") return Isa::kScalar;
+  if (name == "avx2") return Isa::kAvx2;
+  if (name == "avx512") return Isa::kAvx512;
+  if (name == "amx") return Isa::kAmx;
+  return std::nullopt;
+}
+
 absl::StatusOr<Isa> ParseIsa(std::string_view name) {
   const char* environment = std::getenv("KVPARETO_CPU_ISA");
   if (name == "auto" && environment != nullptr) name = environment;
   const Isa best = cpu::DetectIsa();
   if (name == "auto") return best;
-  const Isa wanted = name == "scalar" ? Isa::kScalar : name == "avx512" ? Isa::kAvx512 : Isa::kAmx;
-  if (wanted == Isa::kAmx && name != "amx") {
+  const std::optional<Isa> wanted = IsaNamed(name);
+  if (!wanted) {
     return MakeError(absl::StatusCode::kInvalidArgument, "CPU_ISA_UNKNOWN",
                      absl::StrCat("instruction set '", std::string(name),
-                                  "': expected auto, scalar, avx512 or amx"),
+                                  "': expected auto, scalar, avx2, avx512 or amx"),
                      {{"isa", std::string(name)}});
   }
-  if (wanted > best) {
+  if (*wanted > best) {
     return MakeError(absl::StatusCode::kFailedPrecondition, "CPU_ISA_UNAVAILABLE",
                      absl::StrCat("this machine has no ", std::string(name)),
                      {{"isa", std::string(name)}});
   }
-  return wanted;
+  return *wanted;
 }
 
 int AvailableCores() {

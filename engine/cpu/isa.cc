@@ -28,16 +28,21 @@ uint64_t EnabledState() {
   return (static_cast<uint64_t>(high) << 32) | low;
 }
 
-bool HasAvx512() {
-  constexpr uint64_t kZmmState = 0xe6;  // SSE, AVX, opmask, ZMM
+bool HasAvx2() {
+  constexpr uint64_t kYmmState = 0x6;  // SSE, AVX
   constexpr uint32_t kFma = 1u << 12, kF16c = 1u << 29;
   constexpr uint32_t kAvx2 = 1u << 5, kBmi2 = 1u << 8;
+  return HasBits(EnabledState(), kYmmState) && HasBits(Cpuid(1, 0).ecx, kFma | kF16c) &&
+         HasBits(Cpuid(7, 0).ebx, kAvx2 | kBmi2);
+}
+
+bool HasAvx512() {
+  constexpr uint64_t kZmmState = 0xe6;  // SSE, AVX, opmask, ZMM
   constexpr uint32_t kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;
   constexpr uint32_t kVbmi = 1u << 1, kVnni = 1u << 11;
   const CpuidResult leaf7 = Cpuid(7, 0);
-  return HasBits(EnabledState(), kZmmState) && HasBits(Cpuid(1, 0).ecx, kFma | kF16c) &&
-         HasBits(leaf7.ebx, kAvx2 | kBmi2 | kF | kDq | kBw | kVl) &&
-         HasBits(leaf7.ecx, kVbmi | kVnni);
+  return HasAvx2() && HasBits(EnabledState(), kZmmState) &&
+         HasBits(leaf7.ebx, kF | kDq | kBw | kVl) && HasBits(leaf7.ecx, kVbmi | kVnni);
 }
 
 bool HasAmx() {
@@ -55,7 +60,10 @@ bool HasAmx() {
 }  // namespace
 
 Isa DetectIsa() {
-  static const Isa isa = !HasAvx512() ? Isa::kScalar : HasAmx() ? Isa::kAmx : Isa::kAvx512;
+  static const Isa isa = !HasAvx2()     ? Isa::kScalar
+                         : !HasAvx512() ? Isa::kAvx2
+                         : !HasAmx()    ? Isa::kAvx512
+                                        : Isa::kAmx;
   return isa;
 }
 

@@ -207,7 +207,7 @@ struct AttentionArgs {
 class Backend {
  public:
   virtual ~Backend() = default;
-  virtual std::string_view name() const = 0;  // "cpu-amx", "cpu-avx512", "cpu-scalar", "cuda"
+  virtual std::string_view name() const = 0;  // "cpu-amx", ..., "cpu-scalar", "cuda"
 
   virtual size_t activation_bytes() const = 0;  // per element
   virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) = 0;

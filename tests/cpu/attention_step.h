@@ -9,19 +9,9 @@
 
 #include "engine/cpu/attention.h"
 #include "tests/cpu/attention_fixture.h"
+#include "tests/cpu/available_isas.h"
 
 namespace kvpareto::cpu {
-
-inline std::vector<Isa> AvailableIsas() {
-  std::vector<Isa> isas = {Isa::kScalar};
-  if (DetectIsa() >= Isa::kAvx512) isas.push_back(Isa::kAvx512);
-  if (DetectIsa() >= Isa::kAmx) isas.push_back(Isa::kAmx);
-  return isas;
-}
-
-inline const char* Name(Isa isa) {
-  return isa == Isa::kScalar ? "scalar" : isa == Isa::kAvx512 ? "avx512" : "amx";
-}
 
 inline kv::CodecId Codec(std::string_view name) {
   const std::optional<kv::CodecId> codec = kv::FindCodec(name);

@@ -6,6 +6,7 @@
 
 #include "engine/cpu/cpu_backend.h"
 #include "engine/cpu/isa.h"
+#include "tests/cpu/available_isas.h"
 #include "tests/cpu/random_weight.h"
 
 namespace kvpareto {
@@ -17,9 +18,8 @@ using cpu::RandomFloats;
 using cpu::RandomTensor;
 
 std::vector<std::string> AvailableIsas() {
-  std::vector<std::string> names = {"scalar"};
-  if (cpu::DetectIsa() >= Isa::kAvx512) names.push_back("avx512");
-  if (cpu::DetectIsa() >= Isa::kAmx) names.push_back("amx");
+  std::vector<std::string> names;
+  for (Isa isa : cpu::AvailableIsas()) names.push_back(cpu::Name(isa));
   return names;
 }
 

@@ -4,17 +4,13 @@
 
 #include <cmath>
 
+#include "tests/cpu/available_isas.h"
 #include "tests/cpu/random_weight.h"
 
 namespace kvpareto::cpu {
 namespace {
 
 constexpr double kRounding = 0x1p-24;  // half a unit in the last place of a float
-
-std::vector<Isa> AvailableIsas() {
-  if (DetectIsa() == Isa::kScalar) return {Isa::kScalar};
-  return {Isa::kScalar, Isa::kAvx512};
-}
 
 class ElementwiseTest : public testing::TestWithParam<Isa> {
  protected:
@@ -89,9 +85,7 @@ TEST_P(ElementwiseTest, SiluMul) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ElementwiseTest, testing::ValuesIn(AvailableIsas()),
-                         [](const auto& i) {
-                           return i.param == Isa::kScalar ? "scalar" : "avx512";
-                         });
+                         [](const auto& i) { return Name(i.param); });
 
 }  // namespace
 }  // namespace kvpareto::cpu

@@ -6,22 +6,11 @@
 #include <cmath>
 #include <span>
 
+#include "tests/cpu/available_isas.h"
 #include "tests/cpu/random_weight.h"
 
 namespace kvpareto::cpu {
 namespace {
-
-std::vector<Isa> AvailableIsas() {
-  std::vector<Isa> isas;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx512, Isa::kAmx}) {
-    if (isa <= DetectIsa()) isas.push_back(isa);
-  }
-  return isas;
-}
-
-std::string IsaName(Isa isa) {
-  return isa == Isa::kScalar ? "scalar" : isa == Isa::kAvx512 ? "avx512" : "amx";
-}
 
 Activations View(std::vector<float>& values, int rows) {
   return {reinterpret_cast<std::byte*>(values.data()), rows,
@@ -212,7 +201,7 @@ INSTANTIATE_TEST_SUITE_P(All, LinearTest,
                          testing::Combine(testing::ValuesIn(AvailableIsas()),
                                           testing::ValuesIn(kAllTypes)),
                          [](const auto& i) {
-                           return IsaName(std::get<0>(i.param)) + "_" +
+                           return std::string(Name(std::get<0>(i.param))) + "_" +
                                   std::string(GetTensorTypeInfo(std::get<1>(i.param)).name);
                          });
 
@@ -242,7 +231,7 @@ TEST(Linear, StackedTypesComputeAtOnce) {
       const Kind kind = i / 64 < 5 ? Kind::kDecode : Kind::kPrefill;
       const TensorType type = i % 64 < 31 ? TensorType::kQ8_0 : TensorType::kBf16;
       ASSERT_NEAR(y[i], expected.y[i], Tolerance(expected, i, cols, isa, kind, type))
-          << IsaName(isa) << " element " << i;
+          << Name(isa) << " element " << i;
     }
   }
 }
@@ -278,7 +267,7 @@ TEST(Linear, ManyRowsOfAWideMatrix) {
       const double added = double{old[i]} + bias_values[i % outputs];
       const double tolerance = Tolerance(expected, i, cols, isa, kind, TensorType::kQ6_K) +
                                8 * 0x1p-24 * (std::abs(added) + expected.magnitude[i]);
-      ASSERT_NEAR(y[i], expected.y[i] + added, tolerance) << IsaName(isa) << " element " << i;
+      ASSERT_NEAR(y[i], expected.y[i] + added, tolerance) << Name(isa) << " element " << i;
     }
   }
 }

@@ -11,16 +11,10 @@
 #include "engine/base/float16.h"
 #include "engine/cpu/attention.h"
 #include "engine/kv/block_layout.h"
+#include "tests/cpu/available_isas.h"
 
 namespace kvpareto::cpu {
 namespace {
-
-std::vector<Isa> AvailableIsas() {
-  std::vector<Isa> isas = {Isa::kScalar};
-  if (DetectIsa() >= Isa::kAvx512) isas.push_back(Isa::kAvx512);
-  if (DetectIsa() >= Isa::kAmx) isas.push_back(Isa::kAmx);
-  return isas;
-}
 
 struct FreeBytes {
   void operator()(std::byte* data) const { std::free(data); }
@@ -96,9 +90,9 @@ TEST_P(StoreKvTest, WritesItsSlotsOnly) {
           const int at_k = kv::ElementIndex(kv::Role::kKey, t, c, tile_tokens, head_dim);
           const int at_v = kv::ElementIndex(kv::Role::kValue, t, c, tile_tokens, head_dim);
           ASSERT_EQ(KeyTile(layer, memory.get(), h)[at_k], written ? FloatToBf16(*k) : kUntouched)
-              << "isa " << static_cast<int>(isa) << " slot " << t << " channel " << c;
+              << Name(isa) << " slot " << t << " channel " << c;
           ASSERT_EQ(ValueTile(layer, memory.get(), h)[at_v], written ? FloatToBf16(*v) : kUntouched)
-              << "isa " << static_cast<int>(isa) << " slot " << t << " channel " << c;
+              << Name(isa) << " slot " << t << " channel " << c;
         }
       }
     }
@@ -231,7 +225,7 @@ void SealTest::ExpectScalarBytes(kv::CodecId open_codec, float clip) const {
       Seal(isa, pool, {.kv_heads = kKvHeads, .head_dim = head_dim, .items = {&item, 1}});
       for (size_t i = 0; i < sealed.bytes(); ++i) {
         ASSERT_EQ(got.get()[i], want.get()[i])
-            << "isa " << static_cast<int>(isa) << " byte " << i << " v from " << to.v_offset;
+            << Name(isa) << " byte " << i << " v from " << to.v_offset;
       }
     }
   }

@@ -55,13 +55,13 @@ class TileDecodeTest : public testing::TestWithParam<int> {
       }
     }
   }
+  void ExpectScalarFloats(void (*decode)(const DecodeTask&, float*)) const;
 };
 
-TEST_P(TileDecodeTest, FloatsAreTheScalarOnes) {
-  if (DetectIsa() < Isa::kAvx512) return;  // no such code on this machine
-  ForEachTile([](const DecodeTask& task, const Tile& tile) {
+void TileDecodeTest::ExpectScalarFloats(void (*decode)(const DecodeTask&, float*)) const {
+  ForEachTile([decode](const DecodeTask& task, const Tile& tile) {
     std::vector<float> out(tile.decoded.size());
-    DecodeToFloats(task, out.data());
+    decode(task, out.data());
     for (int t = 0; t < kv::kBlockTokens; ++t) {
       for (int c = 0; c < task.head_dim; ++c) {
         const int e = kv::ElementIndex(task.role, t, c, kv::kBlockTokens, task.head_dim);
@@ -70,6 +70,16 @@ TEST_P(TileDecodeTest, FloatsAreTheScalarOnes) {
       }
     }
   });
+}
+
+TEST_P(TileDecodeTest, FloatsAreTheScalarOnes) {
+  if (DetectIsa() < Isa::kAvx512) return;  // no such code on this machine
+  ExpectScalarFloats(DecodeToFloats);
+}
+
+TEST_P(TileDecodeTest, Avx2FloatsAreTheScalarOnes) {
+  if (DetectIsa() < Isa::kAvx2) return;  // no such code on this machine
+  ExpectScalarFloats(DecodeToFloatsAvx2);
 }
 
 TEST_P(TileDecodeTest, Bf16IsTheScalarOneRounded) {

@@ -3,7 +3,7 @@
 format, head size and RoPE scaling, with exact and quantized caches, in prefill and decode, on every instruction set
 that this machine has.
 
-usage: tiny_models_test.py ENGINE_LOGITS [--isa scalar avx512 amx] [--only NAME]
+usage: tiny_models_test.py ENGINE_LOGITS [--isa scalar avx2 avx512 amx] [--only NAME]
 Needs numpy.
 """
 import argparse
@@ -24,10 +24,11 @@ TOKENS = 341
 # 2^-9, in every matrix of two or three layers, so that codes of a quantized cache often fall to the other side too.
 TOLERANCES = {
     "scalar": Tolerance(max_error=1e-2, rms_error=5e-4, effect_share=0.1),
+    "avx2": Tolerance(max_error=1e-2, rms_error=5e-4, effect_share=0.1),
     "avx512": Tolerance(max_error=1e-2, rms_error=5e-4, effect_share=0.1),
     "amx": Tolerance(max_error=2e-1, rms_error=1.5e-2, effect_share=0.4),
 }
-EXACT_ISAS = ("scalar", "avx512")
+EXACT_ISAS = ("scalar", "avx2", "avx512")
 
 BF16 = "k=bf16 v=bf16 sink=16 recent=0 chunk=64"
 # (config, first decoded position)
