@@ -3,8 +3,8 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
+#include "engine/backend_factory.h"
 #include "engine/base/check.h"
-#include "engine/cpu/cpu_backend.h"
 #include "engine/kv/arena.h"
 #include "engine/model/kv_transforms.h"
 #include "engine/model/model_source.h"
@@ -149,8 +149,9 @@ absl::Status EngineImpl::Load() {
   info_.has_chat_template = chat_template_ != nullptr;
   KVP_RETURN_IF_ERROR(LoadCalibrationAndTable());
 
-  KVP_ASSIGN_OR_RETURN(backend_,
-                       CreateCpuBackend({.threads = options_.threads, .isa = options_.isa}));
+  KVP_ASSIGN_OR_RETURN(CreatedBackend created, CreateBackend(options_));
+  backend_ = std::move(created.backend);
+  info_.device_note = std::move(created.note);
   info_.backend = std::string(backend_->name());
   KVP_ASSIGN_OR_RETURN(ModelWeights weights, LoadWeights(*source, *backend_));
   info_.weights_bytes = weights.resident_bytes();

@@ -36,6 +36,8 @@ struct EngineOptions {
   int max_top_logprobs = 20;
   int threads = 0;           // 0: one per core
   std::string isa = "auto";  // see CpuBackendOptions
+  // "cpu", "cuda", or "auto": CUDA where it was built and the machine has a device, else the CPU.
+  std::string device = "auto";
 
   // Errors: INVALID_ARGUMENT naming the field.
   absl::Status Validate() const;
@@ -45,6 +47,7 @@ struct ModelInfo {
   ModelConfig config;
   std::string fingerprint;
   std::string backend;
+  std::string device_note;  // why "auto" did not take CUDA in a build that has it; else empty
   uint64_t weights_bytes = 0;
   uint64_t file_bytes = 0;
   double load_seconds = 0.0;

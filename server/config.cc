@@ -54,6 +54,7 @@ absl::StatusOr<ModelEntry> ReadModel(YamlMap* map, const std::string& folder) {
       map->ReadBytes("kv_capacity", uint64_t{1} << 20, &model.engine.kv_capacity_bytes));
   KVP_RETURN_IF_ERROR(map->ReadInt("threads", 0, kMaxThreads, &model.engine.threads));
   KVP_RETURN_IF_ERROR(map->Read("isa", &model.engine.isa));
+  KVP_RETURN_IF_ERROR(map->Read("device", &model.engine.device));
   KVP_ASSIGN_OR_RETURN(YamlMap limits, map->Map("limits"));
   KVP_RETURN_IF_ERROR(ReadEngineLimits(&limits, &model.engine));
   KVP_RETURN_IF_ERROR(map->CheckNoOtherKeys());

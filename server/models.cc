@@ -23,6 +23,9 @@ absl::StatusOr<std::unique_ptr<Models>> Models::Load(const ServerConfig& config)
                              {"kv_capacity_bytes", entry.engine.kv_capacity_bytes},
                              {"table_rows", static_cast<int64_t>((*engine)->table().rows.size())},
                              {"seconds", info.load_seconds}});
+    if (!info.device_note.empty()) {
+      LogInfo("device", {{"model", entry.name}, {"note", info.device_note}});
+    }
     engines.emplace(entry.name, *std::move(engine));
   }
   return std::make_unique<Models>(std::move(engines), config.default_model);

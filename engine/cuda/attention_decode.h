@@ -14,7 +14,7 @@ namespace kvpareto::cuda {
 
 inline constexpr int kDecodeRows = 8;            // query heads per block
 inline constexpr int kMaxDecodeSequences = 256;  // per launch
-inline constexpr int kMaxParts = 512;            // items per sequence
+inline constexpr int kMaxParts = 160;            // items per sequence
 
 // Where tiles stand inside an extent, for the layer at hand.
 struct TilePlaces {

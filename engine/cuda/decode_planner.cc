@@ -215,6 +215,7 @@ void DecodePlanner::Add(const AttentionArgs& args, const AttentionSequence& sequ
   AddItems(index, first_window, static_cast<int>(tables.windows.size()) - first_window, true,
            tables.items);
   to.num_items = static_cast<int>(tables.items.size()) - to.first_item;
+  KVP_CHECK(to.num_items <= kMaxParts) << to.num_items;
   tables.sequences.push_back(to);
 }
 

@@ -100,7 +100,8 @@ struct MergeBuffer {
   float m[kDecodeWarps][kDecodeRows];
   float l[kDecodeWarps][kDecodeRows];
   float o[kDecodeWarps][kDecodeRows][D];
-  float weight[kMaxParts];
+  float weight[kDecodeRows][kMaxParts];
+  float inverse[kDecodeRows];
   int last;
 };
 
@@ -153,35 +154,43 @@ __device__ void MergeAndStore(const DecodeAttentionParams& p, const DecodeItem& 
   __syncthreads();
   if (!buffer.last) return;
   __threadfence();
-  for (int r = 0; r < rows; ++r) {
-    __shared__ float total;
-    if (threadIdx.x < 32) {
-      float m = -INFINITY;
-      for (int i = threadIdx.x; i < sequence.num_items; i += 32) {
-        m = fmaxf(m, __ldcg(part(sequence.first_item + i) + kDecodeRows * D + r));
-      }
-      for (int offset = 16; offset > 0; offset /= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, offset));
-      float sum = 0.0f;
-      for (int i = threadIdx.x; i < sequence.num_items; i += 32) {
-        const float* from = part(sequence.first_item + i);
-        const float part_m = __ldcg(from + kDecodeRows * D + r);
-        const float weight = part_m == -INFINITY ? 0.0f : exp2f(part_m - m);
-        buffer.weight[i] = weight;
-        sum += weight * __ldcg(from + kDecodeRows * (D + 1) + r);
-      }
-      for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
-      if (threadIdx.x == 0) total = sum > 0.0f ? 1.0f / sum : 0.0f;
+  // What each part counts, a row per warp.
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  for (int r = warp; r < rows; r += kDecodeWarps) {
+    float m = -INFINITY;
+    for (int i = lane; i < sequence.num_items; i += 32) {
+      const float part_m = __ldcg(part(sequence.first_item + i) + kDecodeRows * D + r);
+      buffer.weight[r][i] = part_m;
+      m = fmaxf(m, part_m);
     }
-    __syncthreads();
-    for (int c = threadIdx.x; c < D; c += kDecodeThreads) {
-      float o = 0.0f;
-#pragma unroll 8
-      for (int i = 0; i < sequence.num_items; ++i) {
-        o += buffer.weight[i] * __ldcg(part(sequence.first_item + i) + r * D + c);
-      }
-      out[r * D + c] = o * total;
+    for (int offset = 16; offset > 0; offset /= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, offset));
+    float sum = 0.0f;
+    for (int i = lane; i < sequence.num_items; i += 32) {
+      const float part_m = buffer.weight[r][i];
+      const float weight = part_m == -INFINITY ? 0.0f : exp2f(part_m - m);
+      buffer.weight[r][i] = weight;
+      sum += weight * __ldcg(part(sequence.first_item + i) + kDecodeRows * (D + 1) + r);
     }
-    __syncthreads();
+    for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
+    if (lane == 0) buffer.inverse[r] = sum > 0.0f ? 1.0f / sum : 0.0f;
+  }
+  __syncthreads();
+  // Four channels per thread; the parts in order.
+  for (int i = threadIdx.x * 4; i < rows * D; i += kDecodeThreads * 4) {
+    const int r = i / D;
+    float4 o = {};
+#pragma unroll 16
+    for (int n = 0; n < sequence.num_items; ++n) {
+      const float weight = buffer.weight[r][n];
+      const float4 v = __ldcg(reinterpret_cast<const float4*>(part(sequence.first_item + n) + i));
+      o.x += weight * v.x;
+      o.y += weight * v.y;
+      o.z += weight * v.z;
+      o.w += weight * v.w;
+    }
+    const float inverse = buffer.inverse[r];
+    *reinterpret_cast<float4*>(out + i) =
+        make_float4(o.x * inverse, o.y * inverse, o.z * inverse, o.w * inverse);
   }
 }
 

@@ -371,7 +371,12 @@ template <CodeFormat kFormat, bool kWide, int kGroup>
 void LaunchFor(const LinearDecodeParams& p, LaunchQueue& queue) {
   if (p.tokens == 1) return Launch<kFormat, kWide, kGroup, 0, 1>(p, queue);
   if (p.tokens <= 8) return Launch<kFormat, kWide, kGroup, 1, 1>(p, queue);
-  if (p.tokens <= 16) return Launch<kFormat, kWide, kGroup, 2, 2>(p, queue);
+  if (p.tokens <= 16) {
+    // Two panels per warp share the activations' way through the cache, if there are enough of them
+    // to keep every multiprocessor busy.
+    return p.w.panels() < 4 * Multiprocessors() ? Launch<kFormat, kWide, kGroup, 2, 1>(p, queue)
+                                                : Launch<kFormat, kWide, kGroup, 2, 2>(p, queue);
+  }
   if (p.tokens <= 32) return Launch<kFormat, kWide, kGroup, 4, 2>(p, queue);
   Launch<kFormat, kWide, kGroup, 8, 1>(p, queue);
 }

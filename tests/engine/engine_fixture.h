@@ -95,6 +95,7 @@ class EngineTest : public ::testing::Test {
     options_.model_path = dir_.File("model.gguf");
     options_.kv_capacity_bytes = uint64_t{64} << 20;
     options_.threads = 2;
+    options_.device = "cpu";  // tests/cuda has what is compared with other devices
   }
 
   void Start() {
