@@ -148,10 +148,18 @@ void Softmax(Slots slots, int head_dim, float* scores, SoftmaxState& state) {
   state.d += ReduceAdd(sum);
 }
 
+// A whole tile without unreadable slots, which needs no masks.
+bool IsWholeTile(const TilePiece& piece) {
+  return piece.begin == 0 && piece.end == kv::kBlockTokens &&
+         piece.layout->tile_tokens == kv::kBlockTokens;
+}
+
 void DecodeKeys(const AttentionTask& task, const TilePiece& piece, float* out) {
   const kv::CodecId codec = piece.layout->k_codec;
   if (codec == kv::CodecId::kF32) return ReadOpenKeys<float>(task, piece, out);
-  if (codec == kv::CodecId::kBf16) return ReadOpenKeys<uint16_t>(task, piece, out);
+  if (codec == kv::CodecId::kBf16 && !IsWholeTile(piece)) {
+    return ReadOpenKeys<uint16_t>(task, piece, out);
+  }
   DecodeToFloatsAvx2(
       {codec, kv::Role::kKey, task.k_range, task.head_dim, piece.k_tile(task.kv_head)}, out);
 }
@@ -159,7 +167,9 @@ void DecodeKeys(const AttentionTask& task, const TilePiece& piece, float* out) {
 void DecodeValues(const AttentionTask& task, const TilePiece& piece, float* out) {
   const kv::CodecId codec = piece.layout->v_codec;
   if (codec == kv::CodecId::kF32) return ReadOpenValues<float>(task, piece, out);
-  if (codec == kv::CodecId::kBf16) return ReadOpenValues<uint16_t>(task, piece, out);
+  if (codec == kv::CodecId::kBf16 && !IsWholeTile(piece)) {
+    return ReadOpenValues<uint16_t>(task, piece, out);
+  }
   DecodeToFloatsAvx2(
       {codec, kv::Role::kValue, task.v_range, task.head_dim, piece.v_tile(task.kv_head)}, out);
 }
