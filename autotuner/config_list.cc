@@ -5,7 +5,6 @@
 #include <set>
 #include <sstream>
 
-#include "engine/model/kv_transforms.h"
 
 namespace kvpareto::tune {
 namespace {

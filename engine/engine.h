@@ -14,6 +14,7 @@
 
 #include "engine/base/status.h"
 #include "engine/model/calibration.h"
+#include "engine/model/kv_transforms.h"
 #include "engine/model/model_config.h"
 #include "engine/policy/pareto_table.h"
 #include "engine/request.h"
