@@ -184,9 +184,6 @@ class Bench {
     size_t free_bytes = 0, total_bytes = 0;
     Check(cudaMemGetInfo(&free_bytes, &total_bytes));
     arena_bytes_ = (free_bytes - (size_t{4} << 30)) / kv::kRegionAlignment * kv::kRegionAlignment;
-    if (const char* gigabytes = std::getenv("BENCH_ARENA_GB")) {
-      arena_bytes_ = size_t{1000} * 1000 * 1000 / 128 * 128 * std::atoi(gigabytes);
-    }
     arena_memory_ = *backend_->Allocate(arena_bytes_);
     std::printf("weights read per step %.2f GB, workspace %.2f GB, arena %.1f GB\n",
                 weight_bytes_ * 1e-9, transformer_->workspace_bytes() * 1e-9, arena_bytes_ * 1e-9);
@@ -242,8 +239,7 @@ class Bench {
     // Of all layers, so that the host only issues.
     std::vector<std::vector<KvSpan>> spans;
     for (int layer = 0; layer < config_.layers; ++layer) {
-      const int at = std::getenv("BENCH_DENSE") != nullptr ? 0 : layer;
-      for (int s = 0; s < count; ++s) spans.push_back(SpansOf(*caches_[s], at));
+      for (int s = 0; s < count; ++s) spans.push_back(SpansOf(*caches_[s], layer));
     }
     std::vector<double> times;
     for (int repeat = 0; repeat < 12; ++repeat) {
@@ -317,14 +313,12 @@ class Bench {
   }
 
   void Fill(const std::string& kv, int count, int depth) {
-    ModelConfig stored = config_;
-    if (std::getenv("BENCH_DENSE") != nullptr) stored.layers = 1;
     caches_.clear();
     arena_ = std::make_unique<kv::Arena>(arena_memory_->data(), arena_bytes_,
                                          [this](std::byte* to, const std::byte* from,
                                                 size_t bytes) { backend_->Move(to, from, bytes); });
     KVP_CHECK(arena_->Reserve(arena_bytes_));
-    const auto format = std::make_shared<const CacheFormat>(*KvConfig::Parse(kv), stored);
+    const auto format = std::make_shared<const CacheFormat>(*KvConfig::Parse(kv), config_);
     for (int i = 0; i < count; ++i) {
       caches_.push_back(std::make_unique<SequenceCache>(format, arena_.get()));
       if (depth == 0) continue;
