@@ -19,7 +19,7 @@ nlohmann::json SensitivityJson(const LayerReport& report) {
   nlohmann::json layers = nlohmann::json::array();
   size_t next = 0;
   for (int layer = 0; layer < report.layers; ++layer) {
-    nlohmann::json json = {{"layer", layer}};
+    nlohmann::json json = {{"layer", layer}, {"control", report.control[layer]}};
     for (const std::string& codec : Names(report.search.k_codecs)) {
       json["k"][codec] = report.kl[next++];
     }

@@ -19,12 +19,14 @@ struct LayerReport {
   int64_t text_tokens = 0;
   FidelityOptions fidelity;
   LayerSearchOptions search;
-  std::vector<double> kl;  // mean KLs of SensitivityConfigs
+  std::vector<double> kl;       // mean KLs of SensitivityConfigs
+  std::vector<double> control;  // mean KLs of ControlConfigs
   std::vector<LayerMap> maps;
   std::string name;  // what the names of the maps begin with
 };
 
-// {..., "layers": [{"layer": 0, "k": {"int2-channel": 0.01, ...}, "v": {...}}, ...], "maps": [...]}
+// {..., "layers": [{"layer": 0, "control": 0.0001, "k": {"int2-channel": 0.01, ...}, "v": {...}},
+// ...], "maps": [...]}; mean KLs as measured.
 std::string LayersJson(const LayerReport& report);
 
 // For ParseFidelityList; comments say where it comes from and which targets cannot be met.

@@ -167,9 +167,33 @@ std::vector<MeasuredConfig> SensitivityConfigs(const LayerSearchOptions& options
   return configs;
 }
 
+std::vector<MeasuredConfig> ControlConfigs(const LayerSearchOptions& options,
+                                           const ModelConfig& model) {
+  const kv::LayerCodecs control = {.k = *kv::FindCodec("int8-channel"),
+                                   .v = *kv::FindCodec("int8-token")};
+  std::vector<MeasuredConfig> configs;
+  for (int layer = 0; layer < model.layers; ++layer) {
+    MeasuredConfig measured{.name = absl::StrFormat("layer %d control", layer),
+                            .config = LayerSearchReference(options.base)};
+    measured.config.layer_overrides[layer] = control;
+    configs.push_back(std::move(measured));
+  }
+  return configs;
+}
+
+std::vector<double> EffectsOf(const LayerSearchOptions& options, const std::vector<double>& kl,
+                              const std::vector<double>& control) {
+  const size_t per_layer = options.k_codecs.size() + options.v_codecs.size();
+  std::vector<double> effects;
+  for (size_t i = 0; i < kl.size(); ++i) {
+    effects.push_back(std::max(0.0, kl[i] - control[i / per_layer]));
+  }
+  return effects;
+}
+
 std::vector<LayerMap> SearchLayerMaps(const LayerSearchOptions& options, const ModelConfig& model,
-                                      const std::vector<double>& kl) {
-  const Search search(options, model, kl);
+                                      const std::vector<double>& effects) {
+  const Search search(options, model, effects);
   std::vector<LayerMap> maps;
   for (const double target : options.target_bits) {
     if (auto map = search.Find(target)) maps.push_back(*std::move(map));

@@ -35,6 +35,17 @@ KvConfig LayerSearchReference(const KvConfig& base);
 std::vector<MeasuredConfig> SensitivityConfigs(const LayerSearchOptions& options,
                                                const ModelConfig& model);
 
+// One cache a layer that keeps its keys and values in int8, all else bf16: a change that loses next
+// to nothing but moves roundings, which every layer above amplifies. What it costs any change of
+// this layer costs, whatever the codec, and a cache that changes many layers pays it once, not once
+// a layer. In bf16 arithmetic that is as much as 4 bits cost.
+std::vector<MeasuredConfig> ControlConfigs(const LayerSearchOptions& options,
+                                           const ModelConfig& model);
+
+// `kl` of SensitivityConfigs without `control`, the mean KLs of ControlConfigs; at least 0.
+std::vector<double> EffectsOf(const LayerSearchOptions& options, const std::vector<double>& kl,
+                              const std::vector<double>& control);
+
 struct LayerMap {
   KvConfig config;
   double bits = 0.0;          // effective, at options.tokens
@@ -42,11 +53,11 @@ struct LayerMap {
   double target_bits = 0.0;
 };
 
-// `kl`: the mean KLs of SensitivityConfigs, in their order. One map for each target that the
-// cheapest candidates do not exceed already: from there (and the escalated layers), again and again
-// the upgrade with the largest decrease of KL per bit among those that fit.
+// `effects`: what SensitivityConfigs add to the mean KL, in their order. One map for each target
+// that the cheapest candidates do not exceed already: from there (and the escalated layers), again
+// and again the upgrade with the largest decrease of KL per bit among those that fit.
 std::vector<LayerMap> SearchLayerMaps(const LayerSearchOptions& options, const ModelConfig& model,
-                                      const std::vector<double>& kl);
+                                      const std::vector<double>& effects);
 
 // "PREFIX-3.90" by its target.
 std::string MapName(const std::string& prefix, const LayerMap& map);

@@ -98,11 +98,17 @@ absl::Status RunLayers(const std::string& command) {
   KVP_ASSIGN_OR_RETURN(const std::vector<TokenizedText> texts, FidelityTexts(*engine));
   for (const TokenizedText& text : texts) report.texts.push_back(text.name);
   KVP_ASSIGN_OR_RETURN(Journal journal, Journal::Open(out_path + ".journal"));
-  KVP_ASSIGN_OR_RETURN(const std::vector<ConfigFidelity> results,
-                       MeasureFidelity(*engine, texts, SensitivityConfigs(report.search, model),
-                                       report.fidelity, journal));
-  for (const ConfigFidelity& result : results) report.kl.push_back(MeanKl(result));
-  report.maps = SearchLayerMaps(report.search, model, report.kl);
+  const auto measure = [&](const std::vector<MeasuredConfig>& configs,
+                           std::vector<double>& kl) -> absl::Status {
+    KVP_ASSIGN_OR_RETURN(const std::vector<ConfigFidelity> results,
+                         MeasureFidelity(*engine, texts, configs, report.fidelity, journal));
+    for (const ConfigFidelity& result : results) kl.push_back(MeanKl(result));
+    return absl::OkStatus();
+  };
+  KVP_RETURN_IF_ERROR(measure(ControlConfigs(report.search, model), report.control));
+  KVP_RETURN_IF_ERROR(measure(SensitivityConfigs(report.search, model), report.kl));
+  report.maps =
+      SearchLayerMaps(report.search, model, EffectsOf(report.search, report.kl, report.control));
   const std::string list = LayersList(report);
   std::cout << list;
   KVP_RETURN_IF_ERROR(WriteTextFile(out_path + ".json", LayersJson(report)));

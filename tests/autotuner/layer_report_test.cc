@@ -40,14 +40,19 @@ class LayerReportTest : public TinyEngineTest {
     auto journal = Journal::Open(folder_.File("layers.journal"));
     EXPECT_TRUE(journal.ok()) << journal.status();
     const ModelConfig& model = engine_->model().config;
-    const auto results = MeasureFidelity(
-        counting, texts_, SensitivityConfigs(report_.search, model), report_.fidelity, *journal);
-    EXPECT_TRUE(results.ok()) << results.status();
-    if (!results.ok()) return -1;
-    report_.kl.clear();
-    for (const ConfigFidelity& result : *results) report_.kl.push_back(MeanKl(result));
-    report_.maps = SearchLayerMaps(report_.search, model, report_.kl);
-    return counting.scored();
+    const auto measure = [&](const std::vector<MeasuredConfig>& configs) {
+      const auto results = MeasureFidelity(counting, texts_, configs, report_.fidelity, *journal);
+      EXPECT_TRUE(results.ok()) << results.status();
+      std::vector<double> kl;
+      for (const ConfigFidelity& result : *results) kl.push_back(MeanKl(result));
+      return kl;
+    };
+    report_.kl = measure(SensitivityConfigs(report_.search, model));
+    const int scored = counting.scored();
+    report_.control = measure(ControlConfigs(report_.search, model));
+    report_.maps = SearchLayerMaps(report_.search, model,
+                                   EffectsOf(report_.search, report_.kl, report_.control));
+    return scored;
   }
 
   std::vector<TokenizedText> texts_;
@@ -64,6 +69,8 @@ TEST_F(LayerReportTest, MeasuresEveryCandidateOnceAndBf16ForAllLayersTogether) {
     EXPECT_GT(kl[1], 0.0) << layer;
     EXPECT_EQ(kl[2], 0.0) << layer;
     EXPECT_GT(kl[3], kl[4]) << layer;
+    EXPECT_GT(kl[4], report_.control[layer]) << layer;
+    EXPECT_GT(report_.control[layer], 0.0) << layer;
   }
 }
 
@@ -72,6 +79,7 @@ TEST_F(LayerReportTest, JsonHoldsSensitivitiesAndMaps) {
   const auto json = nlohmann::json::parse(LayersJson(report_));
   ASSERT_EQ(json["layers"].size(), report_.layers);
   EXPECT_EQ(json["layers"][1]["layer"], 1);
+  EXPECT_EQ(json["layers"][1]["control"], report_.control[1]);
   EXPECT_EQ(json["layers"][1]["k"]["int4-channel"], report_.kl[5 + 1]);
   EXPECT_EQ(json["layers"][1]["v"]["int2-token"], report_.kl[5 + 3]);
   EXPECT_EQ(json["texts"], nlohmann::json({"text"}));

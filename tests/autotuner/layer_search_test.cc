@@ -56,6 +56,20 @@ TEST(SensitivityConfigsTest, ChangeOneLayerAndRoleEach) {
   EXPECT_TRUE(LayerSearchReference(options.base).is_bf16());
 }
 
+TEST(ControlConfigsTest, KeepOneLayerInInt8) {
+  const auto configs = ControlConfigs(Options({4.0}), Model());
+  ASSERT_EQ(configs.size(), kLayers);
+  EXPECT_EQ(
+      configs[3].config.ToString(),
+      "k=bf16 v=bf16 sink=16 recent=128 chunk=128 krot=hadamard layers=3:int8-channel/int8-token");
+}
+
+TEST(EffectsOfTest, TakesTheControlOfTheLayerAway) {
+  const std::vector<double> kl = {10, 5, 1, 8, 2, /* layer 1 */ 10, 5, 1, 8, 2};
+  EXPECT_THAT(EffectsOf(Options({4.0}), kl, {2, 0}),
+              testing::ElementsAre(8, 3, 0, 6, 0, 10, 5, 1, 8, 2));
+}
+
 TEST(SearchLayerMapsTest, SpendsBitsWhereTheyHelpMost) {
   const ModelConfig model = Model();
   const auto maps = SearchLayerMaps(Options({3.3, 5.0}), model, Effects({1, 1, 50, 1, 1, 20}));
