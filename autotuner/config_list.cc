@@ -5,7 +5,6 @@
 #include <set>
 #include <sstream>
 
-
 namespace kvpareto::tune {
 namespace {
 

@@ -25,7 +25,7 @@ constexpr char kUsage[] =
     "Measures what each layer's keys and values lose in each codec, alone (OUT.json), and writes\n"
     "configs with codecs per layer. What these lose together is estimated as the sum; `fidelity`\n"
     "measures it (docs/fidelity.md). Goes on where an earlier run with the same --out stopped.\n\n"
-    "kvpareto-tune --help lists the flags.";
+    "kvpareto-tune --help=autotuner/ lists the flags of all, --help=layers: those of one.";
 
 // The words that make the same table again.
 std::string CommandLine(int argc, char** argv) {
