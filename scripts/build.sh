@@ -7,7 +7,7 @@ set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
 preset=${1:-release}
-shift || true
+[ $# -eq 0 ] || shift
 cd "$ROOT"
 mkdir -p build
 # Tests in Python need numpy.

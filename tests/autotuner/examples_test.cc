@@ -29,7 +29,7 @@ TEST(ExamplesTest, EveryListFitsTheModelsItIsFor) {
       }
     }
   }
-  EXPECT_EQ(lists, 2);
+  EXPECT_EQ(lists, 3);
 }
 
 }  // namespace
