@@ -20,7 +20,7 @@ TEST(ExamplesTest, EveryListFitsTheModelsItIsFor) {
     const auto configs = ParseFidelityList(text.str());
     ASSERT_TRUE(configs.ok()) << entry.path() << ": " << configs.status();
     for (int head_dim : {64, 128}) {
-      const ModelConfig model{.layers = 2, .heads = 4, .kv_heads = 2, .head_dim = head_dim};
+      const ModelConfig model{.layers = 24, .heads = 4, .kv_heads = 2, .head_dim = head_dim};
       for (const MeasuredConfig& measured : *configs) {
         EXPECT_TRUE(measured.config.ValidateFor(model).ok()) << entry.path() << measured.name;
         const auto bits = BitsOf(measured, model, 8192);
