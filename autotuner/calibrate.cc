@@ -61,16 +61,19 @@ void StoreFit(const CalibrationFit& fit, const ModelConfig& model, Calibration& 
 absl::StatusOr<CalibrationFit> FitPass(Engine& engine, const TextPieces& text, double flag_ratio,
                                        Progress& progress) {
   const ModelConfig& model = engine.model().config;
-  std::vector<std::vector<float>> bias(model.layers);
-  for (int layer = 0; layer < model.layers && model.qkv_bias; ++layer) {
-    KVP_ASSIGN_OR_RETURN(bias[layer], engine.KeyBias(layer));
-  }
+  std::vector<std::vector<float>> bias;
+  std::vector<Eigen::MatrixXd> grams;
+  KVP_RETURN_IF_ERROR(engine.VisitAttentionWeights([&](const AttentionWeights& weights) {
+    bias.emplace_back(weights.key_bias.begin(), weights.key_bias.end());
+    for (int head = 0; head < model.kv_heads; ++head) {
+      grams.push_back(OutputGram(weights.output_projection, model, head));
+    }
+  }));
   CalibrationStatistics statistics(model, std::move(bias));
   KVP_RETURN_IF_ERROR(
       ObservePieces(engine, text, "moments", progress,
                     [&](int, const LayerObservation& seen) { statistics.Add(seen); }));
-  return FitCalibration(
-      statistics, model, [&](int layer) { return engine.OutputProjection(layer); }, flag_ratio);
+  return FitCalibration(statistics, model, grams, flag_ratio);
 }
 
 }  // namespace

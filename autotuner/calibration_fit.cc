@@ -75,18 +75,6 @@ HeadFit FitHead(const HeadStatistics& head, std::span<const float> bias, bool fl
   return fit;
 }
 
-// Sum over the query heads of KV head `h` of W' W, W [hidden, head_dim] their part of the output
-// projection: |W e|^2 summed is what an error e of the head's values does to the layer's output.
-Eigen::MatrixXd OutputGram(std::span<const float> projection, const ModelConfig& model, int h) {
-  const int group = model.heads / model.kv_heads;
-  Eigen::MatrixXd gram = Eigen::MatrixXd::Zero(model.head_dim, model.head_dim);
-  for (int g = h * group; g < (h + 1) * group; ++g) {
-    const RowMatrix part = HeadRows(projection, model.heads, model.head_dim, g);
-    gram += (part.transpose() * part).cast<double>();
-  }
-  return gram;
-}
-
 }  // namespace
 
 Eigen::MatrixXd Regularized(const Eigen::MatrixXd& moment) {
@@ -94,6 +82,17 @@ Eigen::MatrixXd Regularized(const Eigen::MatrixXd& moment) {
   const double mean = moment.trace() / static_cast<double>(dim);
   if (!(mean > 0.0)) return Eigen::MatrixXd::Identity(dim, dim);
   return moment + kRegularization * mean * Eigen::MatrixXd::Identity(dim, dim);
+}
+
+Eigen::MatrixXd OutputGram(std::span<const float> output_projection, const ModelConfig& model,
+                           int kv_head) {
+  const int group = model.heads / model.kv_heads;
+  Eigen::MatrixXd gram = Eigen::MatrixXd::Zero(model.head_dim, model.head_dim);
+  for (int g = kv_head * group; g < (kv_head + 1) * group; ++g) {
+    const RowMatrix part = HeadRows(output_projection, model.heads, model.head_dim, g);
+    gram += (part.transpose() * part).cast<double>();
+  }
+  return gram;
 }
 
 Eigen::MatrixXd OscarRotation(const Eigen::MatrixXd& moment) {
@@ -114,10 +113,8 @@ Eigen::MatrixXd BalancedTransform(const Eigen::MatrixXd& covariance,
   return Hadamard(static_cast<int>(c.rows())) * vectors.transpose() * root;
 }
 
-absl::StatusOr<CalibrationFit> FitCalibration(
-    const CalibrationStatistics& statistics, const ModelConfig& model,
-    const std::function<absl::StatusOr<std::vector<float>>(int layer)>& output_projection,
-    double flag_ratio) {
+CalibrationFit FitCalibration(const CalibrationStatistics& statistics, const ModelConfig& model,
+                              std::span<const Eigen::MatrixXd> output_grams, double flag_ratio) {
   CalibrationFit fit;
   for (int layer = 0; layer < model.layers; ++layer) {
     const std::vector<float>& bias = statistics.key_bias(layer);
@@ -127,14 +124,13 @@ absl::StatusOr<CalibrationFit> FitCalibration(
       flagged = fit.bias.back().flagged;
     }
     fit.flagged.push_back(flagged);
-    KVP_ASSIGN_OR_RETURN(const std::vector<float> projection, output_projection(layer));
     for (int h = 0; h < model.kv_heads; ++h) {
       const std::span<const float> part =
           bias.empty()
               ? std::span<const float>()
               : std::span<const float>(bias).subspan(size_t(h) * model.head_dim, model.head_dim);
-      fit.heads.push_back(
-          FitHead(statistics.head(layer, h), part, flagged, OutputGram(projection, model, h)));
+      fit.heads.push_back(FitHead(statistics.head(layer, h), part, flagged,
+                                  output_grams[layer * model.kv_heads + h]));
     }
   }
   return fit;

@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <array>
+#include <span>
 #include <vector>
 
 #include "autotuner/calibration_statistics.h"
@@ -45,11 +46,16 @@ struct CalibrationFit {
   std::vector<HeadFit> heads;   // [layers, kv_heads]
 };
 
-// output_projection(layer): [hidden, heads * head_dim]. Errors: its.
-absl::StatusOr<CalibrationFit> FitCalibration(
-    const CalibrationStatistics& statistics, const ModelConfig& model,
-    const std::function<absl::StatusOr<std::vector<float>>(int layer)>& output_projection,
-    double flag_ratio = kFlagRatio);
+// Sum over the query heads of a KV head of W' W, W [hidden, head_dim] their part of a layer's
+// output projection [hidden, heads * head_dim]: |W e|^2 summed is what an error e of the head's
+// values does to the layer's output.
+Eigen::MatrixXd OutputGram(std::span<const float> output_projection, const ModelConfig& model,
+                           int kv_head);
+
+// output_grams: [layers, kv_heads], each an OutputGram.
+CalibrationFit FitCalibration(const CalibrationStatistics& statistics, const ModelConfig& model,
+                              std::span<const Eigen::MatrixXd> output_grams,
+                              double flag_ratio = kFlagRatio);
 
 // H E^T of the eigenvectors E of `moment`, H the block-diagonal Hadamard matrix: the rotation of
 // OSCAR (arXiv 2605.17757). Keys use the second moment of their queries, values their covariance.

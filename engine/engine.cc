@@ -44,6 +44,7 @@ class EngineImpl final : public Engine {
   absl::StatusOr<Prepared> Prepare(Request request) const override {
     KVP_ASSIGN_OR_RETURN(Prepared prepared, preparer_.Prepare(std::move(request)));
     KVP_RETURN_IF_ERROR(CheckCalibrated(prepared.plan.config));
+    KVP_RETURN_IF_ERROR(transforms_->Prepare(prepared.plan.config.transforms));
     return prepared;
   }
   absl::StatusOr<RequestHandle> Submit(Prepared prepared,
@@ -60,8 +61,7 @@ class EngineImpl final : public Engine {
   absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config,
                      const ScoreOptions& options, const LogitsFn& on_logits) override;
   absl::Status Observe(std::span<const int32_t> tokens, const ObserveFn& observe) override;
-  absl::StatusOr<std::vector<float>> KeyBias(int layer) const override;
-  absl::StatusOr<std::vector<float>> OutputProjection(int layer) const override;
+  absl::Status VisitAttentionWeights(const AttentionWeightsFn& visit) const override;
   void Drain(std::chrono::steady_clock::time_point deadline) override {
     scheduler_->Drain(deadline);
   }
@@ -91,6 +91,7 @@ class EngineImpl final : public Engine {
   absl::Status chat_template_status_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<Transformer> transformer_;
+  std::unique_ptr<TransformCache> transforms_;
   std::unique_ptr<DeviceBuffer> arena_memory_;
   std::unique_ptr<kv::Arena> arena_;
   Preparer preparer_;
@@ -155,6 +156,11 @@ absl::Status EngineImpl::Load() {
   info_.backend = std::string(backend_->name());
   KVP_ASSIGN_OR_RETURN(ModelWeights weights, LoadWeights(*source, *backend_));
   info_.weights_bytes = weights.resident_bytes();
+  transforms_ = std::make_unique<TransformCache>(
+      info_.config, calibration_ ? &*calibration_ : nullptr, backend_.get());
+  for (const ParetoRow& row : table_.rows) {  // a matrix that is no good stops the start
+    KVP_RETURN_IF_ERROR(transforms_->Prepare(row.config.transforms));
+  }
   const StepLimits limits{.max_decode_rows = options_.max_running_sequences,
                           .max_prefill_rows = options_.max_step_tokens};
   KVP_ASSIGN_OR_RETURN(
@@ -169,9 +175,8 @@ absl::Status EngineImpl::Load() {
   const SchedulerOptions scheduling{.max_prefill_rows = options_.max_step_tokens,
                                     .max_running_sequences = options_.max_running_sequences,
                                     .max_queued_requests = options_.max_queued_requests};
-  scheduler_ =
-      std::make_unique<Scheduler>(scheduling, backend_.get(), transformer_.get(), tokenizer_.get(),
-                                  arena_.get(), calibration_ ? &*calibration_ : nullptr);
+  scheduler_ = std::make_unique<Scheduler>(scheduling, backend_.get(), transformer_.get(),
+                                           tokenizer_.get(), arena_.get(), transforms_.get());
   preparer_ = {.options = &options_,
                .model = &info_.config,
                .table = &table_,
@@ -205,6 +210,7 @@ absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& 
     return OptionError("max_step_tokens", "is below the config's prefill chunk");
   }
   KVP_RETURN_IF_ERROR(CheckScoreTokens(tokens));
+  KVP_RETURN_IF_ERROR(transforms_->Prepare(config.transforms));
   KVP_ASSIGN_OR_RETURN(std::vector<int32_t> checked,
                        preparer_.Tokenize(std::vector<int32_t>(tokens.begin(), tokens.end())));
   return scheduler_->Score(std::move(checked), config, options, on_logits);
@@ -219,14 +225,14 @@ absl::Status EngineImpl::Observe(std::span<const int32_t> tokens, const ObserveF
   return scheduler_->Observe(std::move(checked), config, observe);
 }
 
-absl::StatusOr<std::vector<float>> EngineImpl::KeyBias(int layer) const {
+absl::Status EngineImpl::VisitAttentionWeights(const AttentionWeightsFn& visit) const {
   KVP_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source, OpenModel(options_.model_path));
-  return ReadKeyBias(*source, layer);
-}
-
-absl::StatusOr<std::vector<float>> EngineImpl::OutputProjection(int layer) const {
-  KVP_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source, OpenModel(options_.model_path));
-  return ReadOutputProjection(*source, layer);
+  for (int layer = 0; layer < info_.config.layers; ++layer) {
+    KVP_ASSIGN_OR_RETURN(const std::vector<float> bias, ReadKeyBias(*source, layer));
+    KVP_ASSIGN_OR_RETURN(const std::vector<float> output, ReadOutputProjection(*source, layer));
+    visit({.layer = layer, .key_bias = bias, .output_projection = output});
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace

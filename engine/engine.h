@@ -92,11 +92,9 @@ class Engine {
   // queries, keys and values. Blocks until done. Errors: as Score.
   virtual absl::Status Observe(std::span<const int32_t> tokens, const ObserveFn& observe) = 0;
 
-  // Parts of the weights that calibration needs, as floats: the bias of a layer's K projection
-  // [kv_heads, head_dim] (empty: it has none), and its attention output projection [hidden, heads *
-  // head_dim]. Read from the model's file. Errors: as opening it.
-  virtual absl::StatusOr<std::vector<float>> KeyBias(int layer) const = 0;
-  virtual absl::StatusOr<std::vector<float>> OutputProjection(int layer) const = 0;
+  // Shows what calibration needs of every layer's weights, in order; reads the model's file anew.
+  // Errors: as opening it.
+  virtual absl::Status VisitAttentionWeights(const AttentionWeightsFn& visit) const = 0;
 
   // Refuses new requests (UNAVAILABLE, DRAINING) and returns when the running ones have finished or
   // `deadline` has passed (then the rest are cancelled).

@@ -132,6 +132,14 @@ struct LayerObservation {
 // Called on the engine thread; the spans are valid during the call.
 using ObserveFn = std::function<void(const LayerObservation&)>;
 
+// Parts of one layer's attention weights as floats: the bias of the K projection [kv_heads *
+// head_dim] (empty: it has none), and the output projection [hidden, heads * head_dim].
+struct AttentionWeights {
+  int layer = 0;
+  std::span<const float> key_bias, output_projection;
+};
+using AttentionWeightsFn = std::function<void(const AttentionWeights&)>;
+
 // Receives teacher-forced logits (Engine::Score): those of `first_position` and of positions that
 // follow at distances of logits_stride, [rows, vocab] floats.
 using ScoreLogitsFn = std::function<void(int64_t first_position, std::span<const float> logits)>;

@@ -35,6 +35,7 @@ struct EngineStats {
   uint64_t arena_moved_bytes_total = 0;
   uint64_t weights_bytes = 0;
   uint64_t workspace_bytes = 0;
+  uint64_t transform_bytes = 0;  // matrices of the KV configs in use
   std::map<ClassConfigKey, KvBytes> kv;
   std::map<std::string, uint64_t> reserved_bytes;  // by class
   std::map<std::string, int> running;              // requests, by class

@@ -64,6 +64,7 @@ v1::ModelMemory ToProto(const std::string& model, const EngineStats& stats) {
   proto.set_fragmentation_ratio(totals.fragmentation_ratio);
   proto.set_weights_bytes(stats.weights_bytes);
   proto.set_workspace_bytes(stats.workspace_bytes);
+  proto.set_transform_bytes(stats.transform_bytes);
   for (const auto& [key, bytes] : stats.kv) {
     v1::KvUsage* usage = proto.add_usage();
     usage->set_service_class(key.service_class);

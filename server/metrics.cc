@@ -44,6 +44,8 @@ void AddMemory(const std::string& model, const EngineStats& stats, MetricFamilie
                      totals.saved_bytes);
   families->AddGauge("workspace_bytes", "Workspace of the forward pass.", labels,
                      stats.workspace_bytes);
+  families->AddGauge("transform_bytes", "Matrices of the KV configs in use.", labels,
+                     stats.transform_bytes);
   families->AddGauge("weights_bytes", "Weights in memory.", labels, stats.weights_bytes);
 }
 

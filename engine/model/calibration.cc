@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "engine/base/check.h"
 #include "engine/base/mapped_file.h"
 #include "engine/model/json.h"
 #include "engine/model/safetensors.h"
@@ -90,6 +91,13 @@ std::string ValueBasis(const kv::Transforms& transforms) {
 const Calibration::Tensor* Calibration::Find(std::string_view name) const {
   const auto it = tensors.find(std::string(name));
   return it == tensors.end() ? nullptr : &it->second;
+}
+
+std::span<const float> Calibration::LayerSlice(const std::string& name, int layer) const {
+  const Tensor* tensor = Find(name);
+  KVP_CHECK(tensor != nullptr) << name;
+  const size_t size = tensor->values.size() / tensor->shape[0];
+  return {tensor->values.data() + layer * size, size};
 }
 
 absl::StatusOr<Calibration> LoadCalibration(const std::string& path, const ModelConfig& model,

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +47,8 @@ struct Calibration {
 
   // Null when there is none.
   const Tensor* Find(std::string_view name) const;
+  // The layer's part of a tensor that is there.
+  std::span<const float> LayerSlice(const std::string& name, int layer) const;
 };
 
 // A safetensors file; fingerprint and text are in its metadata. Unknown tensors are ignored.

@@ -1,5 +1,5 @@
-// The transforms of a KV config, resolved for one model: matrices in device memory, static ranges
-// and clips per layer.
+// The transforms of a KV config, resolved for one model: matrices, static ranges and clips per
+// layer.
 #pragma once
 
 #include <memory>
@@ -10,6 +10,7 @@
 #include "engine/kv/block_layout.h"
 #include "engine/kv/transform.h"
 #include "engine/model/calibration.h"
+#include "engine/model/transform_matrices.h"
 #include "engine/ops/backend.h"
 
 namespace kvpareto {
@@ -28,30 +29,28 @@ absl::Status CheckCalibrated(const TransformSpec& spec, const Calibration* calib
 // Immutable; shared by all sequences of one config.
 class KvTransforms {
  public:
-  // Errors: of CheckCalibrated; INVALID_ARGUMENT (CALIBRATION_INVALID) for a rotation that cannot
-  // be inverted; of Backend::Allocate.
+  // Errors: of CheckCalibrated and TransformCache::Get.
   static absl::StatusOr<std::shared_ptr<const KvTransforms>> Create(const TransformSpec& spec,
                                                                     const ModelConfig& model,
-                                                                    const Calibration* calibration,
-                                                                    Backend& backend);
+                                                                    TransformCache& cache);
 
   // Null when keys, values and queries stay as they are.
   const LayerTransform* layer(int index) const {
-    return layers_.empty() ? nullptr : &layers_[index];
+    return matrices_ == nullptr ? nullptr : &matrices_->layer(index);
   }
-  bool key_bias(int index) const { return !layers_.empty() && layers_[index].key_bias != nullptr; }
+  bool key_bias(int index) const {
+    return matrices_ != nullptr && matrices_->layer(index).key_bias != nullptr;
+  }
   // [kv_heads]; empty when there is nothing beyond the defaults.
   std::span<const kv::StaticRange> KeyRanges(int layer) const;
   std::span<const kv::StaticRange> ValueRanges(int layer) const;
-  size_t device_bytes() const { return memory_ ? memory_->bytes() : 0; }
 
  private:
   KvTransforms() = default;
 
   int kv_heads_ = 0;
-  std::unique_ptr<DeviceBuffer> memory_;
-  std::vector<LayerTransform> layers_;     // [layers] or empty
-  std::vector<kv::StaticRange> k_ranges_;  // [layers, kv_heads] or empty
+  std::shared_ptr<const TransformMatrices> matrices_;  // null: the identity
+  std::vector<kv::StaticRange> k_ranges_;              // [layers, kv_heads]
   std::vector<kv::StaticRange> v_ranges_;
 };
 

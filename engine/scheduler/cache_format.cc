@@ -5,8 +5,8 @@
 namespace kvpareto {
 namespace {
 
-// Formats that stay resolved between requests: matrices of a rotation are megabytes and take
-// milliseconds to make. Requests may pin any config, so there is a limit.
+// Formats that stay resolved between requests, and with them the matrices of their transforms,
+// which are megabytes. Requests may pin any config, so there is a limit.
 constexpr size_t kKeptFormats = 16;
 
 }  // namespace
@@ -15,8 +15,8 @@ CacheFormat::CacheFormat(const KvConfig& config, const ModelConfig& model,
                          std::shared_ptr<const KvTransforms> transforms)
     : config(config),
       sealed(SealedLayout(config, model)),
-      bf16(kv::BlockLayout::Open(config.open_codec(), model.layers, model.kv_heads,
-                                 model.head_dim)),
+      bf16(
+          kv::BlockLayout::Open(config.open_codec(), model.layers, model.kv_heads, model.head_dim)),
       footprint(Footprint(config, model)),
       transforms(std::move(transforms)) {
   if (config.sink_tokens > 0) {
@@ -34,7 +34,7 @@ absl::StatusOr<std::shared_ptr<const CacheFormat>> CacheFormats::Get(const KvCon
     if (config.needs_transforms()) {
       const TransformSpec spec{.transforms = config.transforms,
                                .codecs = config.PerLayer(model_.layers)};
-      KVP_ASSIGN_OR_RETURN(transforms, KvTransforms::Create(spec, model_, calibration_, *backend_));
+      KVP_ASSIGN_OR_RETURN(transforms, KvTransforms::Create(spec, model_, *transforms_));
     }
     format = std::make_shared<const CacheFormat>(config, model_, std::move(transforms));
     by_text_[text] = format;

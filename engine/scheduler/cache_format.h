@@ -30,16 +30,15 @@ struct CacheFormat {
 // The formats in use, one per distinct config. Owned by the engine thread.
 class CacheFormats {
  public:
-  // `calibration` may be null. All outlive this.
-  CacheFormats(const ModelConfig& model, const Calibration* calibration, Backend* backend)
-      : model_(model), calibration_(calibration), backend_(backend) {}
+  // Both outlive this.
+  CacheFormats(const ModelConfig& model, TransformCache* transforms)
+      : model_(model), transforms_(transforms) {}
   // `config` fits the model (KvConfig::ValidateFor). Errors: of KvTransforms::Create.
   absl::StatusOr<std::shared_ptr<const CacheFormat>> Get(const KvConfig& config);
 
  private:
   const ModelConfig& model_;
-  const Calibration* calibration_;
-  Backend* backend_;
+  TransformCache* transforms_;
   std::map<std::string, std::weak_ptr<const CacheFormat>> by_text_;
   std::deque<std::shared_ptr<const CacheFormat>> recent_;  // kept although unused: newest first
 };

@@ -9,16 +9,17 @@
 namespace kvpareto {
 
 Scheduler::Scheduler(const SchedulerOptions& options, Backend* backend, Transformer* transformer,
-                     const Tokenizer* tokenizer, kv::Arena* arena, const Calibration* calibration)
+                     const Tokenizer* tokenizer, kv::Arena* arena, TransformCache* transforms)
     : options_(options),
       backend_(backend),
       transformer_(transformer),
       tokenizer_(tokenizer),
       arena_(arena),
+      transforms_(transforms),
       stats_(transformer->weights().resident_bytes(), transformer->workspace_bytes()),
-      formats_(transformer->config(), calibration, backend),
+      formats_(transformer->config(), transforms),
       available_bytes_(arena->stats().capacity_bytes) {
-  stats_.Publish(arena_->stats(), running_, waiting_);
+  stats_.Publish(arena_->stats(), transforms_->device_bytes(), running_, waiting_);
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -294,7 +295,7 @@ Usage Scheduler::MakeUsage(const ActiveRequest& request) const {
 void Scheduler::PublishAndTell() {
   const kv::ArenaStats arena = arena_->stats();
   available_bytes_.store(arena.capacity_bytes - arena.reserved_bytes, std::memory_order_relaxed);
-  stats_.Publish(arena, running_, waiting_);
+  stats_.Publish(arena, transforms_->device_bytes(), running_, waiting_);
   if (finished_.empty()) return;
   for (Finished& finished : finished_) {
     finished.request->sink->OnFinish(finished.status, finished.usage);

@@ -35,7 +35,7 @@ struct SchedulerOptions {
 class Scheduler {
  public:
   Scheduler(const SchedulerOptions& options, Backend* backend, Transformer* transformer,
-            const Tokenizer* tokenizer, kv::Arena* arena, const Calibration* calibration = nullptr);
+            const Tokenizer* tokenizer, kv::Arena* arena, TransformCache* transforms);
   // Cancels what is left and joins the thread.
   ~Scheduler();
 
@@ -98,6 +98,7 @@ class Scheduler {
   Transformer* const transformer_;
   const Tokenizer* const tokenizer_;
   kv::Arena* const arena_;
+  TransformCache* const transforms_;
   StatsRecorder stats_;
 
   // Engine thread only.

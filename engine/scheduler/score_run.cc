@@ -149,9 +149,9 @@ absl::Status ScoreRun::Step(SequenceCache& cache, SequenceCache* exact) {
   const SequenceStep step = cache.Describe(0, next_tile);
   // Without a window to the token, the causal mask alone tells what each row of a step reads.
   if (!Decoding(first) || (batch.scoring && exact == nullptr)) {
-    batch.sequences.push_back(step);
-    if (write_codec_)
-      batch.sequences.back().stores_after_filter.swap(batch.sequences.back().stores);
+    SequenceStep whole = step;
+    if (write_codec_) std::swap(whole.stores, whole.stores_after_filter);
+    batch.sequences.push_back(std::move(whole));
   } else if (exact != nullptr) {
     const SequenceStep exact_step = exact->Describe(0, next_tile);
     AddDecodeRows(step, &exact_step, batch);

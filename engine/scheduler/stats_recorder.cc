@@ -58,8 +58,9 @@ void StatsRecorder::OnStep(int decode_rows, std::span<const int> chunk_tokens, d
   for (int tokens : chunk_tokens) Observe(current_.prefill_chunk_tokens, tokens);
 }
 
-void StatsRecorder::Publish(const kv::ArenaStats& arena, const Requests& running,
-                            const Requests& waiting) {
+void StatsRecorder::Publish(const kv::ArenaStats& arena, uint64_t transform_bytes,
+                            const Requests& running, const Requests& waiting) {
+  current_.transform_bytes = transform_bytes;
   current_.capacity_bytes = arena.capacity_bytes;
   current_.arena_allocated_bytes = arena.allocated_bytes;
   current_.arena_largest_free_bytes = arena.largest_free_bytes;

@@ -27,7 +27,8 @@ class StatsRecorder {
 
   // Engine thread: takes the state of arena and requests and publishes it, all of one instant.
   using Requests = std::vector<std::unique_ptr<ActiveRequest>>;
-  void Publish(const kv::ArenaStats& arena, const Requests& running, const Requests& waiting);
+  void Publish(const kv::ArenaStats& arena, uint64_t transform_bytes, const Requests& running,
+               const Requests& waiting);
 
   // Any thread.
   EngineStats Snapshot() const;

@@ -41,11 +41,8 @@ class CountingEngine final : public Engine {
   absl::Status Observe(std::span<const int32_t> tokens, const ObserveFn& observe) override {
     return engine_.Observe(tokens, observe);
   }
-  absl::StatusOr<std::vector<float>> KeyBias(int layer) const override {
-    return engine_.KeyBias(layer);
-  }
-  absl::StatusOr<std::vector<float>> OutputProjection(int layer) const override {
-    return engine_.OutputProjection(layer);
+  absl::Status VisitAttentionWeights(const AttentionWeightsFn& visit) const override {
+    return engine_.VisitAttentionWeights(visit);
   }
   void Drain(std::chrono::steady_clock::time_point deadline) override { engine_.Drain(deadline); }
   EngineStats Stats() const override { return engine_.Stats(); }

@@ -77,9 +77,10 @@ class TransformTest : public EngineTest, public testing::WithParamInterface<Mode
       calibration.tensors[name] = {.shape = {l, h, d, d}, .values = values};
     }
     std::vector<float> bias(l * h * d);
-    const auto first = engine_->KeyBias(0);
-    EXPECT_TRUE(first.ok()) << first.status();
-    std::copy(first->begin(), first->end(), bias.begin());
+    const auto status = engine_->VisitAttentionWeights([&](const AttentionWeights& weights) {
+      if (weights.layer == 0) std::ranges::copy(weights.key_bias, bias.begin());
+    });
+    EXPECT_TRUE(status.ok()) << status;
     calibration.tensors["key_bias"] = {.shape = {l, h, d}, .values = bias};
     return calibration;
   }

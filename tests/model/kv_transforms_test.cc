@@ -21,9 +21,6 @@ class KvTransformsTest : public testing::Test {
     model_.heads = 4;
     model_.kv_heads = kHeads;
     model_.head_dim = kDim;
-    auto backend = CreateCpuBackend({.threads = 1});
-    EXPECT_TRUE(backend.ok());
-    backend_ = *std::move(backend);
   }
 
   void Add(const std::string& name, std::vector<int64_t> shape) {
@@ -40,14 +37,15 @@ class KvTransformsTest : public testing::Test {
     return {.transforms = transforms, .codecs = std::vector<kv::LayerCodecs>(kLayers, {id, id})};
   }
   std::shared_ptr<const KvTransforms> Create(const TransformSpec& spec) {
-    auto transforms = KvTransforms::Create(spec, model_, &calibration_, *backend_);
+    auto transforms = KvTransforms::Create(spec, model_, cache_);
     EXPECT_TRUE(transforms.ok()) << transforms.status();
     return transforms.ok() ? *transforms : nullptr;
   }
 
   ModelConfig model_;
   Calibration calibration_;
-  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<Backend> backend_ = *CreateCpuBackend({.threads = 1});
+  TransformCache cache_{model_, &calibration_, backend_.get()};
   std::mt19937 rng_{5};
   std::normal_distribution<float> normal_;
 };
@@ -56,7 +54,33 @@ TEST_F(KvTransformsTest, NothingIsDoneWithoutTransforms) {
   const auto transforms = Create(Spec({}));
   EXPECT_EQ(transforms->layer(0), nullptr);
   EXPECT_FALSE(transforms->key_bias(1));
-  EXPECT_EQ(transforms->device_bytes(), 0u);
+  EXPECT_EQ(cache_.device_bytes(), 0u);
+}
+
+TEST_F(KvTransformsTest, ConfigsShareTheMatricesOfOneChain) {
+  Add("key_rotation.oscar", {kLayers, kHeads, kDim, kDim});
+  const kv::Transforms oscar = {.k_rotation = kv::Rotation::kOscar};
+  EXPECT_TRUE(cache_.Prepare(oscar).ok());
+  EXPECT_EQ(cache_.device_bytes(), 0u);  // on the device when it is used
+  const auto first = Create(Spec(oscar));
+  const uint64_t bytes = cache_.device_bytes();
+  EXPECT_GE(bytes, 2u * kLayers * kHeads * kSquare * sizeof(float));
+  kv::Transforms clipped = oscar;
+  clipped.k_clip.ratio = 0.9f;
+  const auto second = Create(Spec(clipped, "int8-token"));
+  EXPECT_EQ(second->layer(1), first->layer(1));
+  EXPECT_EQ(cache_.device_bytes(), bytes);
+  // One array serves the Hadamard rotation of every layer, both ways.
+  const auto hadamard = Create(Spec({.v_rotation = kv::Rotation::kHadamard}));
+  EXPECT_EQ(hadamard->layer(0)->value_matrix, hadamard->layer(1)->output_matrix);
+  EXPECT_GT(cache_.device_bytes(), bytes);
+}
+
+TEST_F(KvTransformsTest, MatricesLeaveTheDeviceWithTheirLastConfig) {
+  const kv::Transforms hadamard = {.k_rotation = kv::Rotation::kHadamard};
+  Create(Spec(hadamard));
+  EXPECT_EQ(cache_.device_bytes(), 0u);
+  EXPECT_NE(Create(Spec(hadamard))->layer(0)->key_matrix, nullptr);
 }
 
 TEST_F(KvTransformsTest, VectorsOfEachLayerAndOnlyFlaggedBiases) {
@@ -116,10 +140,10 @@ TEST_F(KvTransformsTest, RefusesMatricesThatCannotBeInverted) {
   Add("key_rotation.oscar", {kLayers, kHeads, kDim, kDim});
   auto& values = Values("key_rotation.oscar");
   std::copy_n(values.begin() + 3 * kSquare, kDim, values.begin() + 3 * kSquare + kDim);
-  const auto status = KvTransforms::Create(Spec({.k_rotation = kv::Rotation::kOscar}), model_,
-                                           &calibration_, *backend_)
-                          .status();
-  EXPECT_TRUE(Fails(status, "CALIBRATION_INVALID", "layer 1 head 1"));
+  const TransformSpec spec = Spec({.k_rotation = kv::Rotation::kOscar});
+  EXPECT_TRUE(Fails(KvTransforms::Create(spec, model_, cache_).status(), "CALIBRATION_INVALID",
+                    "layer 1 head 1"));
+  EXPECT_TRUE(Fails(cache_.Prepare(spec.transforms), "CALIBRATION_INVALID", "layer 1 head 1"));
 }
 
 TEST_F(KvTransformsTest, ClipsAreFixedOrCalibratedPerBasisAndCodec) {

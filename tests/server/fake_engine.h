@@ -123,8 +123,7 @@ class FakeEngine final : public Engine {
   absl::Status Observe(std::span<const int32_t>, const ObserveFn&) override {
     return absl::UnimplementedError("not in the fake");
   }
-  absl::StatusOr<std::vector<float>> KeyBias(int) const override { return std::vector<float>(); }
-  absl::StatusOr<std::vector<float>> OutputProjection(int) const override {
+  absl::Status VisitAttentionWeights(const AttentionWeightsFn&) const override {
     return absl::UnimplementedError("not in the fake");
   }
   void Drain(std::chrono::steady_clock::time_point deadline) override {

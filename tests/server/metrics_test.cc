@@ -29,6 +29,7 @@ EngineStats SomeStats() {
   stats.waiting = {{"default", 3}};
   stats.weights_bytes = 77;
   stats.workspace_bytes = 66;
+  stats.transform_bytes = 67;
   stats.plans_total[{"batch", "int4", "budget"}] = 4;
   stats.prompt_tokens_total = {{"batch", 1000}};
   stats.generated_tokens_total = {{"batch", 50}};
@@ -88,6 +89,7 @@ TEST_F(MetricsTest, ShowsEveryFamilyWithItsLabels) {
   EXPECT_NEAR(value(R"(kv_utilization_ratio{model="m"})"), 0.1, 1e-9);
   EXPECT_EQ(value(R"(kv_saved_bytes{model="m"})"), 270'000'000'000);
   EXPECT_EQ(value(R"(workspace_bytes{model="m"})"), 66);
+  EXPECT_EQ(value(R"(transform_bytes{model="m"})"), 67);
   EXPECT_EQ(value(R"(weights_bytes{model="m"})"), 77);
   EXPECT_GT(value(R"(device_memory_bytes{device="host",state="resident"})"), 1e6);
   EXPECT_EQ(value(R"(plans_total{model="m",class="batch",config="int4",reason="budget"})"), 4);
