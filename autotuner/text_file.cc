@@ -22,7 +22,9 @@ std::string CutOnCharacters(const std::string& text, size_t begin, size_t size) 
   return text.substr(begin, end - begin);
 }
 
-absl::StatusOr<std::string> Read(const std::string& path) {
+}  // namespace
+
+absl::StatusOr<std::string> ReadTextFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::ostringstream content;
   if (!in || !(content << in.rdbuf())) {
@@ -32,7 +34,14 @@ absl::StatusOr<std::string> Read(const std::string& path) {
   return content.str();
 }
 
-}  // namespace
+absl::Status WriteTextFile(const std::string& path, const std::string& content) {
+  std::ofstream out(path, std::ios::binary);
+  out << content;
+  out.close();
+  if (out) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kInternal, "FILE_NOT_WRITABLE", "cannot write " + path,
+                   {{"path", path}});
+}
 
 std::string JoinLines(std::string_view text) {
   std::string joined;
@@ -60,7 +69,7 @@ bool IsCode(std::string_view path) {
 
 absl::StatusOr<TokenizedText> LoadText(const Engine& engine, const std::string& path,
                                        int64_t skip_bytes, int64_t tokens) {
-  KVP_ASSIGN_OR_RETURN(std::string text, Read(path));
+  KVP_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));
   std::erase(text, '\r');
   if (!IsCode(path)) text = JoinLines(text);
   text = CutOnCharacters(text, skip_bytes, tokens * kBytesPerToken);

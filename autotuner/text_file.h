@@ -10,6 +10,11 @@
 
 namespace kvpareto::tune {
 
+// Errors: NOT_FOUND (FILE_NOT_READABLE).
+absl::StatusOr<std::string> ReadTextFile(const std::string& path);
+// Errors: INTERNAL (FILE_NOT_WRITABLE).
+absl::Status WriteTextFile(const std::string& path, const std::string& content);
+
 // Prose as one line a paragraph: single newlines become spaces, empty lines stay. Books wrapped at
 // 70 columns would otherwise be measured on their line breaks.
 std::string JoinLines(std::string_view text);

@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 
-#include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/cpu/pack_panel.h"
 #include "engine/ops/dequantize.h"
+#include "engine/ops/stacked_tensors.h"
 
 namespace kvpareto::cpu {
 namespace {
@@ -15,38 +14,13 @@ namespace {
 // Panels packed per item of the pool's loop.
 constexpr int kPanelsPerItem = 16;
 
-absl::Status ShapeError(const TensorView& tensor, std::string_view what) {
-  return MakeError(absl::StatusCode::kUnimplemented, "WEIGHT_SHAPE",
-                   absl::StrCat("tensor ", tensor.name, ": ", std::string(what)),
-                   {{"tensor", tensor.name}});
-}
-
-absl::Status CheckTensor(const TensorView& tensor, int64_t cols, bool vector) {
-  if (vector != (tensor.shape.size() == 1)) return ShapeError(tensor, "vector among matrices");
-  if (tensor.shape.empty() || tensor.shape.size() > 2) {
-    return ShapeError(tensor, "neither a vector nor a matrix");
-  }
-  constexpr int64_t kMax = std::numeric_limits<int>::max() / 64;
-  if (tensor.rows() < 1 || tensor.cols() < 1 || tensor.rows() > kMax || tensor.cols() > kMax) {
-    return ShapeError(tensor, "empty or too large");
-  }
-  if (!vector && tensor.cols() != cols) return ShapeError(tensor, "stacked on another width");
-  if (tensor.cols() % GetTensorTypeInfo(tensor.type).block_elements != 0 ||
-      tensor.data.size() < tensor.row_bytes() * tensor.rows()) {
-    return ShapeError(tensor, "not whole blocks");
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Load(
     std::span<const TensorView> stacked, ThreadPool& pool) {
   KVP_CHECK(!stacked.empty());
   const bool vector = stacked[0].shape.size() == 1;
-  for (const TensorView& tensor : stacked) {
-    KVP_RETURN_IF_ERROR(CheckTensor(tensor, stacked[0].cols(), vector));
-  }
+  KVP_RETURN_IF_ERROR(CheckStackedTensors(stacked));
   std::unique_ptr<PackedWeight> weight(new PackedWeight);
   if (vector) {
     KVP_RETURN_IF_ERROR(weight->LoadVectors(stacked));
@@ -57,24 +31,7 @@ absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Load(
 }
 
 absl::Status PackedWeight::LoadVectors(std::span<const TensorView> stacked) {
-  for (const TensorView& tensor : stacked) {
-    const size_t begin = vector_.size();
-    vector_.resize(begin + tensor.cols());
-    const std::span<float> out = std::span(vector_).subspan(begin);
-    if (tensor.interleaved_head_dim == 0) {
-      DequantizeRow(tensor.type, tensor.data.first(tensor.row_bytes()), out);
-      continue;
-    }
-    // The elements of a bias follow the order of the matrix's rows.
-    if (GetTensorTypeInfo(tensor.type).block_elements != 1) {
-      return ShapeError(tensor, "reordered vector of blocks");
-    }
-    TensorView column = tensor;
-    column.shape = {tensor.cols(), 1};
-    for (int64_t r = 0; r < column.rows(); ++r) {
-      DequantizeRow(column.type, column.Row(r), out.subspan(r, 1));
-    }
-  }
+  KVP_ASSIGN_OR_RETURN(vector_, JoinVectors(stacked));
   rows_ = 1;
   cols_ = static_cast<int>(vector_.size());
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 // in kv/quantizer.h; every operation here is the one there.
 #include <cstring>
 
+#include "engine/cpu/seal_dispatch.h"
 #include "engine/cpu/store_task.h"
 #include "engine/cpu/tile_decode_avx2.h"
 #include "engine/kv/quantizer.h"
@@ -212,77 +213,35 @@ void FitTile(const SealTask& task, const TileFormat& format, int max_code, TileP
 }
 
 template <int kBits, Role kRole, Granularity kGranularity>
-void Encode(const SealTask& task, const TileFormat& format) {
-  constexpr int kMaxCode = (1 << kBits) - 1;
-  TileParams params;
-  FitTile<kRole, kGranularity>(task, format, kMaxCode, params);
-  constexpr int kCount = Unit<kBits>::kGranules;
-  const __m256 limit = _mm256_set1_ps(kMaxCode);
-  GranuleCodes unit[kCount];
-  ForEachGranule(kRole, task.head_dim, [&](int granule, int row, int lane) {
-    __m256i pairs[2];
-    for (int part = 0; part < 2; ++part) {
-      const Place place = {granule, part, row, lane + kLanes * part};
-      const Pairs x = LoadSaturated(task.source, place);
-      const PairParams p = ParamsOf<kRole, kGranularity>(format, params, row, place.lane);
-      const __m256i first = Quantize(x.first, p.scale.first, p.zero.first, limit);
-      const __m256i second = Quantize(x.second, p.scale.second, p.zero.second, limit);
-      pairs[part] = _mm256_or_si256(first, _mm256_slli_epi32(second, 8));
-    }
-    const int index = granule % kCount;
-    unit[index] = Join(pairs[0], pairs[1]);
-    if (index == kCount - 1) {
-      PackUnit<kBits>(unit, task.encoded + (granule - index) * (kGranule * kBits / 8));
-    }
-  });
-}
-
-template <int kBits, Role kRole>
-void EncodeGranularity(const SealTask& task, const TileFormat& format) {
-  switch (format.granularity) {
-    case Granularity::kPerToken:
-      return Encode<kBits, kRole, Granularity::kPerToken>(task, format);
-    case Granularity::kPerChannel:
-      return Encode<kBits, kRole, Granularity::kPerChannel>(task, format);
-    case Granularity::kNone:
-    case Granularity::kPerBlock:
-    case Granularity::kPerTensor:
-    case Granularity::kDual:
-      return Encode<kBits, kRole, Granularity::kPerBlock>(task, format);
+struct Encode {
+  static void Run(const SealTask& task, const TileFormat& format) {
+    constexpr int kMaxCode = (1 << kBits) - 1;
+    TileParams params;
+    FitTile<kRole, kGranularity>(task, format, kMaxCode, params);
+    constexpr int kCount = Unit<kBits>::kGranules;
+    const __m256 limit = _mm256_set1_ps(kMaxCode);
+    GranuleCodes unit[kCount];
+    ForEachGranule(kRole, task.head_dim, [&](int granule, int row, int lane) {
+      __m256i pairs[2];
+      for (int part = 0; part < 2; ++part) {
+        const Place place = {granule, part, row, lane + kLanes * part};
+        const Pairs x = LoadSaturated(task.source, place);
+        const PairParams p = ParamsOf<kRole, kGranularity>(format, params, row, place.lane);
+        const __m256i first = Quantize(x.first, p.scale.first, p.zero.first, limit);
+        const __m256i second = Quantize(x.second, p.scale.second, p.zero.second, limit);
+        pairs[part] = _mm256_or_si256(first, _mm256_slli_epi32(second, 8));
+      }
+      const int index = granule % kCount;
+      unit[index] = Join(pairs[0], pairs[1]);
+      if (index == kCount - 1) {
+        PackUnit<kBits>(unit, task.encoded + (granule - index) * (kGranule * kBits / 8));
+      }
+    });
   }
-}
-
-template <int kBits>
-void EncodeBits(const SealTask& task, const TileFormat& format) {
-  return task.role == Role::kKey ? EncodeGranularity<kBits, Role::kKey>(task, format)
-                                 : EncodeGranularity<kBits, Role::kValue>(task, format);
-}
+};
 
 }  // namespace
 
-bool SealTileAvx2(const SealTask& task) {
-  const TileFormat format = DescribeTile(task.codec, task.role, task.head_dim, task.range);
-  if (task.source_codec != kv::CodecId::kBf16 || !format.codes || format.extra != Extra::kNone) {
-    return false;
-  }
-  std::memset(task.encoded, 0, kv::TileBytes(task.codec, task.role, task.head_dim));
-  switch (format.bits) {
-    case 8:
-      EncodeBits<8>(task, format);
-      return true;
-    case 6:
-      EncodeBits<6>(task, format);
-      return true;
-    case 4:
-      EncodeBits<4>(task, format);
-      return true;
-    case 3:
-      EncodeBits<3>(task, format);
-      return true;
-    default:
-      EncodeBits<2>(task, format);
-      return true;
-  }
-}
+bool SealTileAvx2(const SealTask& task) { return DispatchSeal<Encode>(task); }
 
 }  // namespace kvpareto::cpu

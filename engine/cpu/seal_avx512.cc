@@ -3,6 +3,7 @@
 // in kv/quantizer.h; every operation here is the one there.
 #include <cstring>
 
+#include "engine/cpu/seal_dispatch.h"
 #include "engine/cpu/store_task.h"
 #include "engine/cpu/tile_decode_avx512.h"
 #include "engine/kv/quantizer.h"
@@ -173,86 +174,44 @@ void JoinLanes(Extremes& extremes) {
 }
 
 template <int kBits, Role kRole, Granularity kGranularity>
-void Encode(const SealTask& task, const TileFormat& format) {
-  constexpr int kMaxCode = (1 << kBits) - 1;
-  TileParams params;
-  params.scale[0] = format.static_scale;
-  params.zero[0] = format.static_zero;
-  if (format.groups > 0) {
-    Extremes extremes;
-    for (int i = 0; i < (format.groups + 15) / 16 * 16; ++i) {
-      extremes.min[i] = kv::kMaxMagnitude;
-      extremes.max[i] = -kv::kMaxMagnitude;
+struct Encode {
+  static void Run(const SealTask& task, const TileFormat& format) {
+    constexpr int kMaxCode = (1 << kBits) - 1;
+    TileParams params;
+    params.scale[0] = format.static_scale;
+    params.zero[0] = format.static_zero;
+    if (format.groups > 0) {
+      Extremes extremes;
+      for (int i = 0; i < (format.groups + 15) / 16 * 16; ++i) {
+        extremes.min[i] = kv::kMaxMagnitude;
+        extremes.max[i] = -kv::kMaxMagnitude;
+      }
+      ForEachGranule(kRole, task.head_dim, [&](int granule, int row, int column) {
+        Widen<kRole, kGranularity>(format, LoadSaturated(task.source, granule), row, column,
+                                   extremes);
+      });
+      if constexpr (kGranularity == Granularity::kPerBlock) JoinLanes(extremes);
+      FitGroups(format, extremes, kMaxCode, task.range.clip, params, task.encoded);
     }
+    constexpr int kCount = Lanes<kBits>::kMinCount;
+    const __m512 limit = _mm512_set1_ps(kMaxCode);
+    __m512i unit[kCount];
     ForEachGranule(kRole, task.head_dim, [&](int granule, int row, int column) {
-      Widen<kRole, kGranularity>(format, LoadSaturated(task.source, granule), row, column,
-                                 extremes);
+      const Pairs x = LoadSaturated(task.source, granule);
+      const GranuleParams p = ParamsOf<kRole, kGranularity>(format, params, row, column);
+      const __m512i first = Quantize(x.first, p.scale.first, p.zero.first, limit);
+      const __m512i second = Quantize(x.second, p.scale.second, p.zero.second, limit);
+      const int place = granule % kCount;
+      unit[place] = _mm512_or_si512(first, _mm512_slli_epi32(second, 8));
+      if (place == kCount - 1) {
+        PackUnit<kBits>(unit, task.encoded + (granule - place) * (kGranule * kBits / 8));
+      }
     });
-    if constexpr (kGranularity == Granularity::kPerBlock) JoinLanes(extremes);
-    FitGroups(format, extremes, kMaxCode, task.range.clip, params, task.encoded);
   }
-  constexpr int kCount = Lanes<kBits>::kMinCount;
-  const __m512 limit = _mm512_set1_ps(kMaxCode);
-  __m512i unit[kCount];
-  ForEachGranule(kRole, task.head_dim, [&](int granule, int row, int column) {
-    const Pairs x = LoadSaturated(task.source, granule);
-    const GranuleParams p = ParamsOf<kRole, kGranularity>(format, params, row, column);
-    const __m512i first = Quantize(x.first, p.scale.first, p.zero.first, limit);
-    const __m512i second = Quantize(x.second, p.scale.second, p.zero.second, limit);
-    const int place = granule % kCount;
-    unit[place] = _mm512_or_si512(first, _mm512_slli_epi32(second, 8));
-    if (place == kCount - 1) {
-      PackUnit<kBits>(unit, task.encoded + (granule - place) * (kGranule * kBits / 8));
-    }
-  });
-}
-
-template <int kBits, Role kRole>
-void EncodeGranularity(const SealTask& task, const TileFormat& format) {
-  switch (format.granularity) {
-    case Granularity::kPerToken:
-      return Encode<kBits, kRole, Granularity::kPerToken>(task, format);
-    case Granularity::kPerChannel:
-      return Encode<kBits, kRole, Granularity::kPerChannel>(task, format);
-    case Granularity::kNone:
-    case Granularity::kPerBlock:
-    case Granularity::kPerTensor:
-    case Granularity::kDual:
-      return Encode<kBits, kRole, Granularity::kPerBlock>(task, format);
-  }
-}
-
-template <int kBits>
-void EncodeBits(const SealTask& task, const TileFormat& format) {
-  return task.role == Role::kKey ? EncodeGranularity<kBits, Role::kKey>(task, format)
-                                 : EncodeGranularity<kBits, Role::kValue>(task, format);
-}
+};
 
 }  // namespace
 
-bool SealTileAvx512(const SealTask& task) {
-  const TileFormat format = DescribeTile(task.codec, task.role, task.head_dim, task.range);
-  if (task.source_codec != kv::CodecId::kBf16 || !format.codes || format.extra != Extra::kNone) {
-    return false;
-  }
-  std::memset(task.encoded, 0, kv::TileBytes(task.codec, task.role, task.head_dim));
-  switch (format.bits) {
-    case 8:
-      EncodeBits<8>(task, format);
-      return true;
-    case 6:
-      EncodeBits<6>(task, format);
-      return true;
-    case 4:
-      EncodeBits<4>(task, format);
-      return true;
-    case 3:
-      EncodeBits<3>(task, format);
-      return true;
-    default:
-      EncodeBits<2>(task, format);
-      return true;
-  }
-}
+bool SealTileAvx512(const SealTask& task) { return DispatchSeal<Encode>(task); }
 
 }  // namespace kvpareto::cpu

@@ -1,47 +1,17 @@
 #include "engine/cuda/device_weight.h"
 
-#include <limits>
-
-#include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
 #include "engine/cuda/pack_matrix.h"
 #include "engine/ops/dequantize.h"
+#include "engine/ops/stacked_tensors.h"
 
 namespace kvpareto::cuda {
-namespace {
-
-absl::Status ShapeError(const TensorView& tensor, std::string_view what) {
-  return MakeError(absl::StatusCode::kUnimplemented, "WEIGHT_SHAPE",
-                   absl::StrCat("tensor ", tensor.name, ": ", std::string(what)),
-                   {{"tensor", tensor.name}});
-}
-
-absl::Status CheckTensor(const TensorView& tensor, int64_t cols, bool vector) {
-  if (tensor.shape.empty() || tensor.shape.size() > 2) {
-    return ShapeError(tensor, "neither a vector nor a matrix");
-  }
-  if (vector != (tensor.shape.size() == 1)) return ShapeError(tensor, "vector among matrices");
-  constexpr int64_t kMax = std::numeric_limits<int>::max() / 64;
-  if (tensor.rows() < 1 || tensor.cols() < 1 || tensor.rows() > kMax || tensor.cols() > kMax) {
-    return ShapeError(tensor, "empty or too large");
-  }
-  if (!vector && tensor.cols() != cols) return ShapeError(tensor, "stacked on another width");
-  if (tensor.cols() % GetTensorTypeInfo(tensor.type).block_elements != 0 ||
-      tensor.data.size() < tensor.row_bytes() * tensor.rows()) {
-    return ShapeError(tensor, "not whole blocks");
-  }
-  return absl::OkStatus();
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<DeviceWeight>> DeviceWeight::Load(
     std::span<const TensorView> stacked, Device& device) {
   KVP_CHECK(!stacked.empty());
   const bool vector = stacked[0].shape.size() == 1;
-  for (const TensorView& tensor : stacked) {
-    KVP_RETURN_IF_ERROR(CheckTensor(tensor, stacked[0].cols(), vector));
-  }
+  KVP_RETURN_IF_ERROR(CheckStackedTensors(stacked));
   std::unique_ptr<DeviceWeight> weight(new DeviceWeight);
   if (vector) {
     KVP_RETURN_IF_ERROR(weight->LoadVectors(stacked, device));
@@ -55,25 +25,7 @@ absl::StatusOr<std::unique_ptr<DeviceWeight>> DeviceWeight::Load(
 }
 
 absl::Status DeviceWeight::LoadVectors(std::span<const TensorView> stacked, Device& device) {
-  std::vector<float> values;
-  for (const TensorView& tensor : stacked) {
-    const size_t begin = values.size();
-    values.resize(begin + tensor.cols());
-    const std::span<float> out = std::span(values).subspan(begin);
-    if (tensor.interleaved_head_dim == 0) {
-      DequantizeRow(tensor.type, tensor.data.first(tensor.row_bytes()), out);
-      continue;
-    }
-    if (GetTensorTypeInfo(tensor.type).block_elements != 1) {
-      return ShapeError(tensor, "reordered vector of blocks");
-    }
-    // The elements of a bias follow the order of the matrix's rows.
-    TensorView column = tensor;
-    column.shape = {tensor.cols(), 1};
-    for (int64_t r = 0; r < column.rows(); ++r) {
-      DequantizeRow(column.type, column.Row(r), out.subspan(r, 1));
-    }
-  }
+  KVP_ASSIGN_OR_RETURN(const std::vector<float> values, JoinVectors(stacked));
   rows_ = 1;
   cols_ = static_cast<int>(values.size());
   KVP_ASSIGN_OR_RETURN(auto memory, DeviceMemory::Create(values.size() * sizeof(float)));

@@ -9,37 +9,21 @@
 
 #include "engine/base/float16.h"
 #include "engine/kv/bit_packing.h"
-#include "engine/kv/codec.h"
-#include "engine/kv/tile.h"
+#include "engine/kv/flat_codec.h"
 
 namespace kvpareto::kv {
 
-struct Bf16Codec {
-  static constexpr int kBits = 16;
-  static constexpr Granularity kGranularity = Granularity::kNone;
-  static constexpr int kGroupChannels = 0;
+struct Bf16Codec : FlatCodec<Bf16Codec, 16> {
   static constexpr bool kCanBeOpen = true;
   static constexpr float kLimit = std::numeric_limits<float>::infinity();
   static std::string Name() { return "bf16"; }
 
-  static constexpr bool Supports(int head_dim) { return head_dim > 0 && head_dim % 2 == 0; }
-  static constexpr TileRegions Regions(Role /*role*/, int head_dim) {
-    return FlatRegions(kBits, head_dim);
-  }
-
   // NaN and infinities are kept: the reference hides nothing.
-  static constexpr void Encode(Role role, int head_dim, StaticRange /*range*/, const float* tile,
-                               std::byte* encoded) {
-    for (int token = 0; token < kBlockTokens; ++token) {
-      for (int channel = 0; channel < head_dim; ++channel) {
-        StoreU16(encoded, ElementIndex(role, token, channel, kBlockTokens, head_dim),
-                 FloatToBf16(tile[token * head_dim + channel]));
-      }
-    }
+  static constexpr void Store(std::byte* encoded, size_t index, float x) {
+    StoreU16(encoded, index, FloatToBf16(x));
   }
-
-  static constexpr float At(const TileElement& element) {
-    return Bf16ToFloat(LoadU16(element.encoded, element.index()));
+  static constexpr float Load(const std::byte* encoded, size_t index) {
+    return Bf16ToFloat(LoadU16(encoded, index));
   }
 
   // Half a unit in the last of 8 significand bits, or half the smallest subnormal.

@@ -9,40 +9,23 @@
 #include <string>
 
 #include "engine/kv/bit_packing.h"
-#include "engine/kv/codec.h"
-#include "engine/kv/tile.h"
+#include "engine/kv/flat_codec.h"
 
 namespace kvpareto::kv {
 
-struct F32Codec {
-  static constexpr int kBits = 32;
-  static constexpr Granularity kGranularity = Granularity::kNone;
-  static constexpr int kGroupChannels = 0;
+struct F32Codec : FlatCodec<F32Codec, 32> {
   static constexpr bool kCanBeOpen = true;
   static constexpr float kLimit = std::numeric_limits<float>::infinity();
   static std::string Name() { return "f32"; }
 
-  static constexpr bool Supports(int head_dim) { return head_dim > 0 && head_dim % 2 == 0; }
-  static constexpr TileRegions Regions(Role /*role*/, int head_dim) {
-    return FlatRegions(kBits, head_dim);
+  static constexpr void Store(std::byte* encoded, size_t index, float x) {
+    const auto bits = std::bit_cast<uint32_t>(x);
+    StoreU16(encoded, 2 * index, static_cast<uint16_t>(bits));
+    StoreU16(encoded, 2 * index + 1, static_cast<uint16_t>(bits >> 16));
   }
-
-  static constexpr void Encode(Role role, int head_dim, StaticRange /*range*/, const float* tile,
-                               std::byte* encoded) {
-    for (int token = 0; token < kBlockTokens; ++token) {
-      for (int channel = 0; channel < head_dim; ++channel) {
-        const size_t element = ElementIndex(role, token, channel, kBlockTokens, head_dim);
-        const auto bits = std::bit_cast<uint32_t>(tile[token * head_dim + channel]);
-        StoreU16(encoded, 2 * element, static_cast<uint16_t>(bits));
-        StoreU16(encoded, 2 * element + 1, static_cast<uint16_t>(bits >> 16));
-      }
-    }
-  }
-
-  static constexpr float At(const TileElement& element) {
-    const size_t index = element.index();
-    const uint32_t low = LoadU16(element.encoded, 2 * index);
-    const uint32_t high = LoadU16(element.encoded, 2 * index + 1);
+  static constexpr float Load(const std::byte* encoded, size_t index) {
+    const uint32_t low = LoadU16(encoded, 2 * index);
+    const uint32_t high = LoadU16(encoded, 2 * index + 1);
     return std::bit_cast<float>(low | high << 16);
   }
 

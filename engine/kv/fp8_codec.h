@@ -9,36 +9,20 @@
 #include <cstdint>
 #include <string>
 
-#include "engine/kv/codec.h"
+#include "engine/kv/flat_codec.h"
 #include "engine/kv/quantizer.h"
-#include "engine/kv/tile.h"
 
 namespace kvpareto::kv {
 
-struct Fp8Codec {
-  static constexpr int kBits = 8;
-  static constexpr Granularity kGranularity = Granularity::kNone;
-  static constexpr int kGroupChannels = 0;
+struct Fp8Codec : FlatCodec<Fp8Codec, 8> {
   static constexpr float kLimit = 448.0f;
   static std::string Name() { return "fp8-e4m3"; }
 
-  static constexpr bool Supports(int head_dim) { return head_dim > 0 && head_dim % 2 == 0; }
-  static constexpr TileRegions Regions(Role /*role*/, int head_dim) {
-    return FlatRegions(kBits, head_dim);
+  static constexpr void Store(std::byte* encoded, size_t index, float x) {
+    encoded[index] = std::byte{FromFloat(x)};
   }
-
-  static constexpr void Encode(Role role, int head_dim, StaticRange /*range*/, const float* tile,
-                               std::byte* encoded) {
-    for (int token = 0; token < kBlockTokens; ++token) {
-      for (int channel = 0; channel < head_dim; ++channel) {
-        encoded[ElementIndex(role, token, channel, kBlockTokens, head_dim)] =
-            std::byte{FromFloat(tile[token * head_dim + channel])};
-      }
-    }
-  }
-
-  static constexpr float At(const TileElement& element) {
-    return ToFloat(static_cast<uint8_t>(element.encoded[element.index()]));
+  static constexpr float Load(const std::byte* encoded, size_t index) {
+    return ToFloat(static_cast<uint8_t>(encoded[index]));
   }
 
   // Half a unit in the last of 4 significand bits, or half the smallest subnormal, 2^-9.
