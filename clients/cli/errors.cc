@@ -32,6 +32,7 @@ void AppendDetail(const google::protobuf::Any& any, std::string* text) {
     absl::StrAppendFormat(text, "  retry after: %.3g s\n", seconds);
   } else if (any.UnpackTo(&precondition)) {
     for (const auto& violation : precondition.violations()) {
+      if (violation.subject().empty()) continue;  // it only repeats the message then
       absl::StrAppend(text, "  ", violation.subject(), ": ", violation.description(), "\n");
     }
   }
