@@ -84,7 +84,7 @@ class CpuBackend : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const TensorView> stacked) override {
-    KVP_ASSIGN_OR_RETURN(auto weight, PackedWeight::Load(stacked, pool_));
+    KVP_ASSIGN_OR_RETURN(auto weight, PackedWeight::Load(stacked, pool_, regions_));
     if (!weight->is_vector()) linear_.Reserve(weight->cols());
     return std::unique_ptr<Weight>(std::move(weight));
   }
@@ -128,6 +128,7 @@ class CpuBackend : public Backend {
 
   const Isa isa_;
   cpu::ThreadPool pool_;
+  cpu::HostRegions regions_;  // of the weights
   const cpu::ElementwiseKernels& elementwise_;
   cpu::LinearKernel linear_;
   const std::unique_ptr<cpu::AttentionKernel> attention_;

@@ -7,24 +7,20 @@
 namespace kvpareto::cpu {
 namespace {
 
-float HalfAt(const uint8_t* plane, int group, int row) {
+float HalfAt(const uint8_t* vector, int row) {
   uint16_t half;
-  std::memcpy(&half, plane + 2 * (static_cast<size_t>(group) * kPanelRows + row), sizeof(half));
+  std::memcpy(&half, vector + 2 * row, sizeof(half));
   return F16ToFloat(half);
-}
-
-uint8_t ByteAt(const uint8_t* plane, int group, int row) {
-  return plane[static_cast<size_t>(group) * kPanelRows + row];
 }
 
 template <PackedFormat F>
 int CodeAt(const PanelView& panel, int row, int col) {
-  const int unit = col / kUnitCols, v = col % kUnitCols / 4, byte = 4 * row + col % 4;
-  const uint8_t* low = panel.data + static_cast<size_t>(unit) * F.low_bytes();
+  const UnitOffsets at = OffsetsOf(F, col / kUnitCols);
+  const int v = col % kUnitCols / 4, byte = 4 * row + col % 4;
+  const uint8_t* low = panel.data + at.low;
   if constexpr (F.bits == 8) return low[64 * v + byte];
   const int nibble = (low[64 * (v % 4) + byte] >> (v / 4 * 4)) & 15;
-  const uint8_t* high =
-      panel.data + panel.layout->high + static_cast<size_t>(unit) * F.high_bytes();
+  const uint8_t* high = panel.data + at.high;
   if constexpr (F.bits == 5) return nibble | (((high[byte] >> v) & 1) << 4);
   if constexpr (F.bits == 6) {
     return nibble | (((high[64 * (v / 4) + byte] >> (v % 4 * 2)) & 3) << 4);
@@ -39,18 +35,15 @@ struct ScaleAndMinimum {
 
 template <PackedFormat F>
 ScaleAndMinimum ScaleAt(const PanelView& panel, int row, int col) {
-  const PanelLayout& layout = *panel.layout;
-  const int group = col / (F.has_super() ? kSuperCols : kUnitCols);
-  ScaleAndMinimum result{.scale = HalfAt(panel.data + layout.scales, group, row)};
-  if constexpr (F.has_minimum()) {
-    result.minimum = HalfAt(panel.data + layout.minima, group, row);
-  }
+  const UnitOffsets at = OffsetsOf(F, col / kUnitCols);
+  ScaleAndMinimum result{.scale = HalfAt(panel.data + at.scale, row)};
+  if constexpr (F.has_minimum()) result.minimum = HalfAt(panel.data + at.minimum, row);
   if constexpr (F.scales == ScaleKind::kSuperMin) {
-    const int unit = col / kUnitCols;
-    result.scale *= static_cast<float>(ByteAt(panel.data + layout.sub_scales, unit, row));
-    result.minimum *= -static_cast<float>(ByteAt(panel.data + layout.sub_minima, unit, row));
+    result.scale *= static_cast<float>(panel.data[at.sub_scale + row]);
+    result.minimum *= -static_cast<float>(panel.data[at.sub_minimum + row]);
   } else if constexpr (F.scales == ScaleKind::kSuperSigned16) {
-    const uint8_t byte = ByteAt(panel.data + layout.sub_scales, col / 16, row);
+    const int half = col % kUnitCols / 16;
+    const uint8_t byte = panel.data[at.sub_scale + half * kPanelRows + row];
     result.scale *= static_cast<float>(static_cast<int8_t>(byte));
   }
   return result;

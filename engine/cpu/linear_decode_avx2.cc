@@ -37,23 +37,15 @@ template <PackedFormat F, int kRows>
   }
 }
 
-// Asks L2 for the panel behind this one while this one is worked on (linear_decode_avx512.cc).
-void PrefetchUnit(const PanelView& panel, int unit, size_t unit_bytes) {
-  const uint8_t* next = panel.data + panel.layout->bytes + unit * unit_bytes;
-  for (size_t line = 0; line < unit_bytes; line += 64) _mm_prefetch(next + line, _MM_HINT_T1);
-}
-
 template <PackedFormat F, int kRows>
 void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, float* out) {
   constexpr bool kMinimum = F.has_minimum();
   constexpr bool kHalfScales = F.scales == ScaleKind::kSuperSigned16;
-  const size_t unit_bytes = panel.layout->bytes * kUnitCols / panel.layout->padded_cols;
   __m256 sums[2][kRows];
   for (auto& half : sums) {
     for (__m256& sum : half) sum = _mm256_setzero_ps();
   }
   for (int unit = 0; unit < rows.units; ++unit) {
-    PrefetchUnit(panel, unit, unit_bytes);
     for (int half = 0; half < 2; ++half) {
       const UnitPlace place = {unit, half};
       const UnitScales scales = LoadScales<F>(panel, place);

@@ -12,24 +12,6 @@ constexpr float kLargest = 32512.0f;  // 127 * 256: high stays within a signed b
   return _mm512_set1_epi32(bytes);
 }
 
-// Asks L2 for the panel behind this one while this one is worked on, a share per unit: hardware
-// prefetchers lose the several planes of a panel, and then memory waits for arithmetic (measured:
-// 14 GB/s instead of 10 where a plain read makes 16).
-class NextPanel {
- public:
-  explicit NextPanel(const PanelView& panel)
-      : next_(panel.data + panel.layout->bytes),
-        unit_bytes_(panel.layout->bytes * kUnitCols / panel.layout->padded_cols) {}
-  [[gnu::always_inline]] void PrefetchUnit() {
-    for (size_t line = 0; line < unit_bytes_; line += 64) _mm_prefetch(next_ + line, _MM_HINT_T1);
-    next_ += unit_bytes_;
-  }
-
- private:
-  const uint8_t* next_;  // may end up past the weight: a prefetch does not fault
-  const size_t unit_bytes_;
-};
-
 // Row r's activations of one unit.
 struct UnitInput {
   const int8_t* high;
@@ -75,9 +57,7 @@ void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, 
   constexpr bool kMinimum = F.has_minimum();
   __m512 sums[kRows];
   for (int r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_ps();
-  NextPanel next(panel);
   for (int unit = 0; unit < rows.units; ++unit) {
-    next.PrefetchUnit();
     const UnitCodes codes = LoadCodes<F>(panel, unit);
     const UnitScales scales = LoadScales<F>(panel, unit);
 #pragma GCC unroll 8

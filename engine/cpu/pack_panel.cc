@@ -17,36 +17,34 @@ uint32_t Load32(const std::byte* from) {
 
 uint8_t ByteAt(const std::byte* from, int index) { return static_cast<uint8_t>(from[index]); }
 
-// Writes one row's share of a panel's planes.
+// Writes one row's share of a panel.
 class RowWriter {
  public:
-  RowWriter(const PanelLayout& layout, int row, uint8_t* panel)
-      : layout_(layout), row_(row), panel_(panel) {}
+  RowWriter(const PackedFormat& format, int row, uint8_t* panel)
+      : format_(format), row_(row), panel_(panel) {}
 
-  // The lane of vector `v` of unit `unit` in the low plane.
-  void Low(int unit, int v, uint32_t lane) {
-    Lane(static_cast<size_t>(unit) * layout_.format.low_bytes() + 64 * v, lane);
+  // The lane of vector `v` of the unit's low plane, of vector `u` of its high one.
+  void Low(int unit, int v, uint32_t lane) { Lane(OffsetsOf(format_, unit).low + 64 * v, lane); }
+  void High(int unit, int u, uint32_t lane) { Lane(OffsetsOf(format_, unit).high + 64 * u, lane); }
+  void Scale(int unit, const std::byte* half) { Half(OffsetsOf(format_, unit).scale, half); }
+  void Minimum(int unit, const std::byte* half) { Half(OffsetsOf(format_, unit).minimum, half); }
+  void SubScale(int unit, uint8_t value) { Byte(OffsetsOf(format_, unit).sub_scale, value); }
+  void SubMinimum(int unit, uint8_t value) { Byte(OffsetsOf(format_, unit).sub_minimum, value); }
+  // Of half `h` of the unit (kSuperSigned16).
+  void HalfSubScale(int unit, int h, uint8_t value) {
+    Byte(OffsetsOf(format_, unit).sub_scale + h * kPanelRows, value);
   }
-  void High(int unit, int u, uint32_t lane) {
-    Lane(layout_.high + static_cast<size_t>(unit) * layout_.format.high_bytes() + 64 * u, lane);
-  }
-  void Scale(int group, const std::byte* half) { Half(layout_.scales, group, half); }
-  void Minimum(int group, const std::byte* half) { Half(layout_.minima, group, half); }
-  void SubScale(int group, uint8_t value) { Byte(layout_.sub_scales, group, value); }
-  void SubMinimum(int group, uint8_t value) { Byte(layout_.sub_minima, group, value); }
 
  private:
   void Lane(size_t vector, uint32_t lane) {
     std::memcpy(panel_ + vector + 4 * row_, &lane, sizeof(lane));
   }
-  void Half(size_t plane, int group, const std::byte* half) {
-    std::memcpy(panel_ + plane + 2 * (static_cast<size_t>(group) * kPanelRows + row_), half, 2);
+  void Half(size_t vector, const std::byte* half) {
+    std::memcpy(panel_ + vector + 2 * row_, half, 2);
   }
-  void Byte(size_t plane, int group, uint8_t value) {
-    panel_[plane + static_cast<size_t>(group) * kPanelRows + row_] = value;
-  }
+  void Byte(size_t vector, uint8_t value) { panel_[vector + row_] = value; }
 
-  const PanelLayout& layout_;
+  const PackedFormat format_;
   const int row_;
   uint8_t* panel_;
 };
@@ -106,8 +104,8 @@ void PackNibbles(const std::byte* bytes, int shift, int unit, RowWriter& out) {
 // Q4_K and Q5_K: [scale][scale of minima][12 bytes of 6-bit scales][32 fifth-bit bytes?][128].
 void PackSuperMin(const PackedFormat& format, const std::byte* block, int supers, RowWriter& out) {
   for (int super = 0; super < supers; ++super) {
-    out.Scale(super, block);
-    out.Minimum(super, block + 2);
+    out.Scale(8 * super, block);
+    out.Minimum(8 * super, block + 2);
     const std::byte* packed = block + 4;
     const std::byte* fifth = block + 16;
     const std::byte* nibbles = fifth + (format.bits == 5 ? 32 : 0);
@@ -137,8 +135,10 @@ void PackSuperMin(const PackedFormat& format, const std::byte* block, int supers
 // Q6_K: [128 bytes of low nibbles][64 bytes of upper bit pairs][16 signed scales][scale].
 void PackQ6K(const std::byte* block, int supers, RowWriter& out) {
   for (int super = 0; super < supers; ++super, block += 210) {
-    out.Scale(super, block + 208);
-    for (int g = 0; g < 16; ++g) out.SubScale(super * 16 + g, ByteAt(block, 192 + g));
+    out.Scale(8 * super, block + 208);
+    for (int g = 0; g < 16; ++g) {
+      out.HalfSubScale(8 * super + g / 2, g % 2, ByteAt(block, 192 + g));
+    }
     for (int j = 0; j < 8; ++j) {
       const int unit = super * 8 + j, half = j / 4, quarter = j % 4;
       PackNibbles(block + half * 64 + quarter % 2 * 32, quarter / 2 * 4, unit, out);
@@ -207,7 +207,7 @@ void PackPanel(TensorType type, const PanelLayout& layout,
   const int units = layout.padded_cols / kUnitCols, supers = layout.cols / kSuperCols;
   for (int r = 0; r < kPanelRows; ++r) {
     if (rows[r] == nullptr) continue;
-    RowWriter out(layout, r, panel);
+    RowWriter out(format, r, panel);
     if (format.is_bf16()) {
       PackBf16(type, rows[r], layout.cols, r, panel);
     } else if (format.bits == 8) {

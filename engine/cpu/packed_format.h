@@ -1,14 +1,17 @@
 // How weights lie in memory: panels of 16 rows whose codes stay in 4, 5, 6 or 8 bits.
 //
-// A panel holds its planes one after another (PanelLayout). The unit of the code planes is 16 rows
-// x 32 columns, read as 8 vectors of 16 lanes x 4 bytes: vector v, lane r, byte j is the code of
-// row r, column 4v + j. That is the operand of a 4-way byte dot product with the 4 activations of
-// columns 4v.. broadcast, and the code comes out of the planes by shifts and masks alone:
-//   low plane, 4 x 64 bytes: byte j of lane r of vector v < 4 has vector v's code in its low
-//     nibble and vector v + 4's in its high one (GGUF's own order of a block of 32);
-//   high plane, 5 bits: 64 bytes, bit v of byte j of lane r is the fifth bit of vector v;
-//   high plane, 6 bits: 2 x 64 bytes, bits 2f, 2f + 1 of byte j of vector u belong to v = 4u + f;
-//   8 bits: no high plane, low plane of 8 x 64 bytes.
+// A panel is a sequence of records, each with all there is of its 1, 2 or 8 units of 16 rows x 32
+// columns: reading a panel is one stream, which is what hardware prefetchers follow best. A record
+// holds, one after another:
+//   the low planes of its units: 8 vectors of 16 lanes x 4 bytes each, where vector v, lane r, byte
+//     j is the code of row r, column 4v + j. That is the operand of a 4-way byte dot product with
+//     the 4 activations of columns 4v.. broadcast. Codes below 8 bits come out by shifts and masks
+//     alone: 4 x 64 bytes, byte j of lane r of vector v < 4 has vector v's code in its low nibble
+//     and vector v + 4's in its high one (GGUF's own order of a block of 32);
+//   their high planes: for 5 bits 64 bytes, where bit v of byte j of lane r is the fifth bit of
+//     vector v; for 6 bits 2 x 64 bytes, where bits 2f, 2f + 1 of byte j of vector u belong to
+//     v = 4u + f;
+//   scales and minima: vectors of 16 rows.
 // Codes are unsigned; value = scale * (code - offset), or scale * code + minimum.
 #pragma once
 
@@ -43,6 +46,20 @@ struct PackedFormat {
   constexpr int offset() const { return has_minimum() ? 0 : 1 << (bits - 1); }
   constexpr int low_bytes() const { return bits == 8 ? 512 : 256; }  // per unit
   constexpr int high_bytes() const { return bits == 5 ? 64 : bits == 6 ? 128 : 0; }
+
+  // Units of a record: two halves of a cache line of scales, or the columns of a super scale.
+  constexpr int record_units() const {
+    return has_super() ? kSuperCols / kUnitCols : has_minimum() ? 1 : 2;
+  }
+  constexpr int half_vectors() const {  // of f16, per record
+    return (has_super() ? 1 : record_units()) * (has_minimum() ? 2 : 1);
+  }
+  constexpr int sub_vectors() const { return has_super() ? 2 * record_units() : 0; }  // of bytes
+  constexpr int record_bytes() const {
+    const int bytes = record_units() * (low_bytes() + high_bytes()) +
+                      kPanelRows * (2 * half_vectors() + sub_vectors());
+    return (bytes + 63) / 64 * 64;
+  }
 };
 
 inline constexpr PackedFormat kPackedBf16{16, ScaleKind::kHalf};
@@ -74,18 +91,43 @@ auto VisitFormat(PackedFormat format, Fn&& fn) {
   }
 }
 
-// Byte offsets of a panel's planes. Each plane is [column group, 16 rows] of its element; bf16
-// panels are [padded_cols / 2, 16 rows, 2 columns] of uint16_t at 0, as AMX reads them.
+// Byte offsets of a unit's parts in a panel; those that the format lacks are meaningless.
+struct UnitOffsets {
+  size_t low = 0;
+  size_t high = 0;
+  size_t scale = 0;        // [16 rows] f16
+  size_t minimum = 0;      // [16 rows] f16
+  size_t sub_scale = 0;    // [16 rows] bytes; kSuperSigned16: [2 halves of the unit, 16 rows]
+  size_t sub_minimum = 0;  // [16 rows] bytes
+};
+
+constexpr UnitOffsets OffsetsOf(PackedFormat format, int unit) {
+  const int units = format.record_units(), u = unit % units;
+  UnitOffsets offsets;
+  const size_t record = static_cast<size_t>(unit / units) * format.record_bytes();
+  offsets.low = record + u * format.low_bytes();
+  offsets.high = record + units * format.low_bytes() + u * format.high_bytes();
+  const size_t halves = record + units * (format.low_bytes() + format.high_bytes());
+  constexpr int kHalfBytes = 2 * kPanelRows;
+  offsets.scale = halves + (format.has_super() ? 0 : u * kHalfBytes);
+  // Formats with a minimum have one scale per record.
+  offsets.minimum = halves + kHalfBytes;
+  const size_t subs = halves + format.half_vectors() * kHalfBytes;
+  if (format.scales == ScaleKind::kSuperSigned16) {
+    offsets.sub_scale = subs + u * 2 * kPanelRows;
+  } else {
+    offsets.sub_scale = subs + u * kPanelRows;
+    offsets.sub_minimum = subs + (units + u) * kPanelRows;
+  }
+  return offsets;
+}
+
+// bf16 panels are [padded_cols / 2, 16 rows, 2 columns] of uint16_t, as AMX reads them.
 struct PanelLayout {
   PackedFormat format;
   int cols = 0;
   int padded_cols = 0;  // whole units; columns past `cols` (bf16 only) are zero
-  size_t high = 0;
-  size_t scales = 0;      // f16 per 32 columns, or per 256
-  size_t minima = 0;      // likewise
-  size_t sub_scales = 0;  // bytes per 32 columns (kSuperMin) or 16 (kSuperSigned16)
-  size_t sub_minima = 0;
-  size_t bytes = 0;  // of a panel, a multiple of 64
+  size_t bytes = 0;     // of a panel, a multiple of 64
 };
 
 PanelLayout MakePanelLayout(PackedFormat format, int cols);

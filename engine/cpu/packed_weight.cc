@@ -17,7 +17,7 @@ constexpr int kPanelsPerItem = 16;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Load(
-    std::span<const TensorView> stacked, ThreadPool& pool) {
+    std::span<const TensorView> stacked, ThreadPool& pool, HostRegions& regions) {
   KVP_CHECK(!stacked.empty());
   const bool vector = stacked[0].shape.size() == 1;
   KVP_RETURN_IF_ERROR(CheckStackedTensors(stacked));
@@ -25,7 +25,7 @@ absl::StatusOr<std::unique_ptr<PackedWeight>> PackedWeight::Load(
   if (vector) {
     KVP_RETURN_IF_ERROR(weight->LoadVectors(stacked));
   } else {
-    KVP_RETURN_IF_ERROR(weight->LoadMatrices(stacked, pool));
+    KVP_RETURN_IF_ERROR(weight->LoadMatrices(stacked, pool, regions));
   }
   return weight;
 }
@@ -37,7 +37,8 @@ absl::Status PackedWeight::LoadVectors(std::span<const TensorView> stacked) {
   return absl::OkStatus();
 }
 
-absl::Status PackedWeight::LoadMatrices(std::span<const TensorView> stacked, ThreadPool& pool) {
+absl::Status PackedWeight::LoadMatrices(std::span<const TensorView> stacked, ThreadPool& pool,
+                                        HostRegions& regions) {
   struct Source {
     const TensorView* tensor;
     int first_row;  // of the tensor
@@ -59,8 +60,9 @@ absl::Status PackedWeight::LoadMatrices(std::span<const TensorView> stacked, Thr
     }
     rows_ += rows;
   }
-  KVP_ASSIGN_OR_RETURN(data_, HostMemory::Create(bytes));
-  uint8_t* data = reinterpret_cast<uint8_t*>(data_->data());
+  KVP_ASSIGN_OR_RETURN(data_, regions.Take(bytes));
+  data_bytes_ = bytes;
+  uint8_t* data = reinterpret_cast<uint8_t*>(data_.get());
   const int panels = static_cast<int>(panels_.size());
   pool.For((panels + kPanelsPerItem - 1) / kPanelsPerItem, [&](int item, int) {
     const int end = std::min(panels, (item + 1) * kPanelsPerItem);
@@ -79,8 +81,8 @@ absl::Status PackedWeight::LoadMatrices(std::span<const TensorView> stacked, Thr
 }
 
 size_t PackedWeight::resident_bytes() const {
-  return (data_ ? data_->bytes() : 0) + vector_.capacity() * sizeof(float) +
-         panels_.capacity() * sizeof(PanelView) + layouts_.size() * sizeof(PanelLayout);
+  return data_bytes_ + vector_.capacity() * sizeof(float) + panels_.capacity() * sizeof(PanelView) +
+         layouts_.size() * sizeof(PanelLayout);
 }
 
 const PanelView& PackedWeight::PanelOf(int row) const {

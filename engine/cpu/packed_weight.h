@@ -16,10 +16,11 @@ namespace kvpareto::cpu {
 
 class PackedWeight : public Weight {
  public:
-  // Packs on all threads. Errors: UNIMPLEMENTED (WEIGHT_SHAPE) for anything but matrices of equal
-  // cols, or vectors, of whole blocks; RESOURCE_EXHAUSTED (HOST_MEMORY).
+  // Packs on all threads into memory of `regions`. Errors: UNIMPLEMENTED (WEIGHT_SHAPE) for
+  // anything but matrices of equal cols, or vectors, of whole blocks; RESOURCE_EXHAUSTED
+  // (HOST_MEMORY).
   static absl::StatusOr<std::unique_ptr<PackedWeight>> Load(std::span<const TensorView> stacked,
-                                                            ThreadPool& pool);
+                                                            ThreadPool& pool, HostRegions& regions);
 
   int rows() const override { return rows_; }
   int cols() const override { return cols_; }
@@ -36,14 +37,16 @@ class PackedWeight : public Weight {
  private:
   PackedWeight() = default;
   absl::Status LoadVectors(std::span<const TensorView> stacked);
-  absl::Status LoadMatrices(std::span<const TensorView> stacked, ThreadPool& pool);
+  absl::Status LoadMatrices(std::span<const TensorView> stacked, ThreadPool& pool,
+                            HostRegions& regions);
 
   int rows_ = 0;
   int cols_ = 0;
   std::vector<float> vector_;
   std::vector<std::unique_ptr<PanelLayout>> layouts_;  // one per stacked tensor
   std::vector<PanelView> panels_;
-  std::unique_ptr<HostMemory> data_;  // null for vectors
+  std::shared_ptr<std::byte> data_;  // null for vectors
+  size_t data_bytes_ = 0;
 };
 
 }  // namespace kvpareto::cpu

@@ -17,14 +17,13 @@ struct UnitPlace {
 // Vector v of a unit (packed_format.h): unsigned codes of 8 rows x 4 columns, a byte each.
 template <PackedFormat F>
 [[gnu::always_inline]] inline __m256i LoadCodes(const PanelView& panel, UnitPlace place, int v) {
-  const uint8_t* low =
-      panel.data + static_cast<size_t>(place.unit) * F.low_bytes() + 32 * place.half;
+  const UnitOffsets at = OffsetsOf(F, place.unit);
+  const uint8_t* low = panel.data + at.low + 32 * place.half;
   if constexpr (F.bits == 8) return LoadInts(low + 64 * v);
   const __m256i nibble = _mm256_set1_epi8(15);
   const __m256i pair = LoadInts(low + 64 * (v % 4));
   __m256i codes = _mm256_and_si256(v < 4 ? pair : _mm256_srli_epi16(pair, 4), nibble);
-  const uint8_t* high = panel.data + panel.layout->high +
-                        static_cast<size_t>(place.unit) * F.high_bytes() + 32 * place.half;
+  const uint8_t* high = panel.data + at.high + 32 * place.half;
   if constexpr (F.bits == 5) {
     const __m256i bits = LoadInts(high);
     const __m256i moved = v < 4 ? _mm256_slli_epi16(bits, 4 - v) : _mm256_srli_epi16(bits, v - 4);
@@ -47,33 +46,30 @@ struct UnitScales {
 
 template <PackedFormat F>
 [[gnu::always_inline]] inline UnitScales LoadScales(const PanelView& panel, UnitPlace place) {
-  const PanelLayout& layout = *panel.layout;
-  constexpr int kUnitsPerGroup = F.has_super() ? kSuperCols / kUnitCols : 1;
+  const UnitOffsets at = OffsetsOf(F, place.unit);
   const int first_row = kLanes * place.half;
-  const auto halves = [&](size_t plane) {
-    const size_t at = static_cast<size_t>(place.unit / kUnitsPerGroup) * kPanelRows + first_row;
-    return _mm256_cvtph_ps(LoadHalf(panel.data + plane + sizeof(uint16_t) * at));
+  const auto halves = [&](size_t offset) {
+    return _mm256_cvtph_ps(LoadHalf(panel.data + offset + sizeof(uint16_t) * first_row));
   };
-  const auto bytes = [&](size_t plane, int group) {
-    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(
-        panel.data + plane + static_cast<size_t>(group) * kPanelRows + first_row));
+  const auto bytes = [&](size_t offset) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(panel.data + offset + first_row));
   };
   UnitScales s;
-  s.scale[0] = halves(layout.scales);
-  s.minimum = F.has_minimum() ? halves(layout.minima) : _mm256_setzero_ps();
+  s.scale[0] = halves(at.scale);
+  s.minimum = F.has_minimum() ? halves(at.minimum) : _mm256_setzero_ps();
   if constexpr (F.scales == ScaleKind::kSuperMin) {
-    const auto floats = [&](size_t plane) {
-      return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes(plane, place.unit)));
+    const auto floats = [&](size_t offset) {
+      return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes(offset)));
     };
-    s.scale[0] = _mm256_mul_ps(s.scale[0], floats(layout.sub_scales));
+    s.scale[0] = _mm256_mul_ps(s.scale[0], floats(at.sub_scale));
     // -(a * b), exactly as DequantizeRow subtracts it.
-    s.minimum = _mm256_fnmadd_ps(s.minimum, floats(layout.sub_minima), _mm256_set1_ps(-0.0f));
+    s.minimum = _mm256_fnmadd_ps(s.minimum, floats(at.sub_minimum), _mm256_set1_ps(-0.0f));
   }
   s.scale[1] = s.scale[0];
   if constexpr (F.scales == ScaleKind::kSuperSigned16) {
     const __m256 super = s.scale[0];
     for (int h = 0; h < 2; ++h) {
-      const __m128i sub = bytes(layout.sub_scales, 2 * place.unit + h);
+      const __m128i sub = bytes(at.sub_scale + kPanelRows * h);
       s.scale[h] = _mm256_mul_ps(super, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(sub)));
     }
   }

@@ -36,9 +36,9 @@ struct UnitCodes {
 
 template <PackedFormat F>
 [[gnu::always_inline]] inline UnitCodes LoadCodes(const PanelView& panel, int unit) {
-  constexpr int kLowBytes = F.low_bytes(), kHighBytes = F.high_bytes();
-  const uint8_t* low = panel.data + static_cast<size_t>(unit) * kLowBytes;
-  const uint8_t* high = panel.data + panel.layout->high + static_cast<size_t>(unit) * kHighBytes;
+  const UnitOffsets at = OffsetsOf(F, unit);
+  const uint8_t* low = panel.data + at.low;
+  const uint8_t* high = panel.data + at.high;
   UnitCodes codes;
   if constexpr (F.bits == 8) {
     for (int v = 0; v < 8; ++v) codes.v[v] = _mm512_loadu_si512(low + 64 * v);
@@ -75,36 +75,33 @@ struct UnitScales {
   __m512 minimum;
 };
 
-[[gnu::always_inline]] inline __m512 LoadHalves(const uint8_t* plane, int group) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(
-      reinterpret_cast<const __m256i*>(plane + sizeof(uint16_t) * kPanelRows * group)));
+[[gnu::always_inline]] inline __m512 LoadHalves(const uint8_t* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
 
-[[gnu::always_inline]] inline __m128i LoadBytes(const uint8_t* plane, int group) {
-  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(plane + kPanelRows * group));
+[[gnu::always_inline]] inline __m128i LoadBytes(const uint8_t* from) {
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
 }
 
 template <PackedFormat F>
 [[gnu::always_inline]] inline UnitScales LoadScales(const PanelView& panel, int unit) {
   constexpr bool kMinimum = F.has_minimum();
-  const PanelLayout& layout = *panel.layout;
-  constexpr int kUnitsPerGroup = F.has_super() ? kSuperCols / kUnitCols : 1;
-  const int group = unit / kUnitsPerGroup;
+  const UnitOffsets at = OffsetsOf(F, unit);
   UnitScales s;
-  s.scale[0] = LoadHalves(panel.data + layout.scales, group);
-  s.minimum = kMinimum ? LoadHalves(panel.data + layout.minima, group) : _mm512_setzero_ps();
+  s.scale[0] = LoadHalves(panel.data + at.scale);
+  s.minimum = kMinimum ? LoadHalves(panel.data + at.minimum) : _mm512_setzero_ps();
   s.scale[1] = s.scale[0];
   if constexpr (F.scales == ScaleKind::kSuperMin) {
-    const auto bytes = [&](size_t plane) {
-      return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(LoadBytes(panel.data + plane, unit)));
+    const auto bytes = [&](size_t offset) {
+      return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(LoadBytes(panel.data + offset)));
     };
-    s.scale[0] = s.scale[1] = _mm512_mul_ps(s.scale[0], bytes(layout.sub_scales));
+    s.scale[0] = s.scale[1] = _mm512_mul_ps(s.scale[0], bytes(at.sub_scale));
     // -(a * b), exactly as DequantizeRow subtracts it.
-    s.minimum = _mm512_fnmadd_ps(s.minimum, bytes(layout.sub_minima), _mm512_set1_ps(-0.0f));
+    s.minimum = _mm512_fnmadd_ps(s.minimum, bytes(at.sub_minimum), _mm512_set1_ps(-0.0f));
   } else if constexpr (F.scales == ScaleKind::kSuperSigned16) {
     const __m512 super = s.scale[0];
     for (int h = 0; h < 2; ++h) {
-      const __m128i bytes = LoadBytes(panel.data + layout.sub_scales, 2 * unit + h);
+      const __m128i bytes = LoadBytes(panel.data + at.sub_scale + kPanelRows * h);
       s.scale[h] = _mm512_mul_ps(super, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)));
     }
   }

@@ -19,7 +19,7 @@ class Layer {
     const RandomTensor tensor = MakeRandomTensor(type, outputs, cols, 1);
     size_t bytes = 0;
     do {
-      auto weight = PackedWeight::Load({&tensor.view, 1}, pool_);
+      auto weight = PackedWeight::Load({&tensor.view, 1}, pool_, regions_);
       bytes += (*weight)->resident_bytes();
       weights_.push_back(std::move(*weight));
     } while (bytes < kWorkingSetBytes);
@@ -41,6 +41,7 @@ class Layer {
 
  private:
   ThreadPool pool_;
+  HostRegions regions_;
   LinearKernel kernel_;
   std::vector<std::unique_ptr<PackedWeight>> weights_;
   size_t next_ = 0;

@@ -95,7 +95,7 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, TensorType>> {
     return {32, 576, 896};
   }
   std::unique_ptr<PackedWeight> Load(const RandomTensor& tensor) {
-    auto weight = PackedWeight::Load({&tensor.view, 1}, pool_);
+    auto weight = PackedWeight::Load({&tensor.view, 1}, pool_, regions_);
     EXPECT_TRUE(weight.ok()) << weight.status();
     kernel_.Reserve((*weight)->cols());
     return std::move(*weight);
@@ -112,6 +112,7 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, TensorType>> {
   }
 
   ThreadPool pool_{2};
+  HostRegions regions_;
   LinearKernel kernel_{isa(), &pool_};
 };
 
@@ -174,7 +175,7 @@ TEST_P(LinearTest, AddsBiasAndOldOutput) {
   const std::vector<float> bias_values = LargeFloats(outputs, 22);
   const TensorView bias_view = VectorView(bias_values);
   const auto weight = Load(tensor);
-  auto bias = PackedWeight::Load({&bias_view, 1}, pool_);
+  auto bias = PackedWeight::Load({&bias_view, 1}, pool_, regions_);
   ASSERT_TRUE(bias.ok());
   std::vector<float> x = RandomFloats(static_cast<size_t>(rows) * cols, 23);
   const Reference expected = Multiply(x, tensor.Decode(), rows, cols);
@@ -207,6 +208,7 @@ INSTANTIATE_TEST_SUITE_P(All, LinearTest,
 
 TEST(Linear, StackedTypesComputeAtOnce) {
   ThreadPool pool(2);
+  HostRegions regions;
   const int cols = 896, rows = 21;
   const RandomTensor parts[] = {MakeRandomTensor(TensorType::kQ5_0, 24, cols, 31),
                                 MakeRandomTensor(TensorType::kQ8_0, 7, cols, 32),
@@ -218,7 +220,7 @@ TEST(Linear, StackedTypesComputeAtOnce) {
     const std::vector<float> values = part.Decode();
     decoded.insert(decoded.end(), values.begin(), values.end());
   }
-  auto weight = PackedWeight::Load(views, pool);
+  auto weight = PackedWeight::Load(views, pool, regions);
   ASSERT_TRUE(weight.ok());
   std::vector<float> x = RandomFloats(rows * cols, 34);
   const Reference expected = Multiply(x, decoded, rows, cols);
@@ -240,12 +242,13 @@ TEST(Linear, StackedTypesComputeAtOnce) {
 // blocks, each column's part accumulating on the one before.
 TEST(Linear, ManyRowsOfAWideMatrix) {
   ThreadPool pool(2);
+  HostRegions regions;
   const int cols = 4864, rows = 950, outputs = 16, decode_rows = 100;
   const RandomTensor tensor = MakeRandomTensor(TensorType::kQ6_K, outputs, cols, 41);
   const std::vector<float> bias_values = LargeFloats(outputs, 42);
   const TensorView bias_view = VectorView(bias_values);
-  auto weight = PackedWeight::Load({&tensor.view, 1}, pool);
-  auto bias = PackedWeight::Load({&bias_view, 1}, pool);
+  auto weight = PackedWeight::Load({&tensor.view, 1}, pool, regions);
+  auto bias = PackedWeight::Load({&bias_view, 1}, pool, regions);
   ASSERT_TRUE(weight.ok() && bias.ok());
   std::vector<float> x = RandomFloats(static_cast<size_t>(rows) * cols, 43);
   const std::vector<float> old = LargeFloats(static_cast<size_t>(rows) * outputs, 44);

@@ -54,12 +54,13 @@ class PackedWeightTest : public testing::TestWithParam<TensorType> {
  protected:
   int cols() const { return GetParam() >= TensorType::kQ4_K ? 512 : IsFloat(GetParam()) ? 80 : 96; }
   ThreadPool pool_{2};
+  HostRegions regions_;
 };
 
 TEST_P(PackedWeightTest, DecodesToTheFilesValuesBitForBit) {
   for (const int rows : {1, 7, 16, 17, 64}) {
     const RandomTensor tensor = MakeRandomTensor(GetParam(), rows, cols(), 1);
-    auto weight = PackedWeight::Load({&tensor.view, 1}, pool_);
+    auto weight = PackedWeight::Load({&tensor.view, 1}, pool_, regions_);
     ASSERT_TRUE(weight.ok()) << weight.status();
     EXPECT_EQ((*weight)->rows(), rows);
     EXPECT_EQ((*weight)->cols(), cols());
@@ -69,7 +70,7 @@ TEST_P(PackedWeightTest, DecodesToTheFilesValuesBitForBit) {
 
 TEST_P(PackedWeightTest, EveryPanelDecoderAgrees) {
   const RandomTensor tensor = MakeRandomTensor(GetParam(), 23, cols(), 2);
-  auto weight = PackedWeight::Load({&tensor.view, 1}, pool_);
+  auto weight = PackedWeight::Load({&tensor.view, 1}, pool_, regions_);
   ASSERT_TRUE(weight.ok());
   const std::vector<float> all = tensor.Decode();
   for (const PanelView& panel : (*weight)->panels()) {
@@ -90,7 +91,7 @@ TEST_P(PackedWeightTest, EveryPanelDecoderAgrees) {
 
 TEST_P(PackedWeightTest, AppliesTheRowOrder) {
   const RandomTensor tensor = MakeRandomTensor(GetParam(), 32, cols(), 3, 16);
-  auto weight = PackedWeight::Load({&tensor.view, 1}, pool_);
+  auto weight = PackedWeight::Load({&tensor.view, 1}, pool_, regions_);
   ASSERT_TRUE(weight.ok());
   EXPECT_EQ(Bits(DecodeWeight(**weight)), Bits(tensor.Decode()));
 }
@@ -98,7 +99,7 @@ TEST_P(PackedWeightTest, AppliesTheRowOrder) {
 // Whole panels of realistic width: the planes may cost a tenth more than the file at most.
 TEST_P(PackedWeightTest, StaysCompressed) {
   const RandomTensor tensor = MakeRandomTensor(GetParam(), 64, 1536, 4);
-  auto weight = PackedWeight::Load({&tensor.view, 1}, pool_);
+  auto weight = PackedWeight::Load({&tensor.view, 1}, pool_, regions_);
   ASSERT_TRUE(weight.ok());
   EXPECT_LE((*weight)->resident_bytes(), 1.1 * tensor.storage.size());
 }
@@ -109,6 +110,7 @@ INSTANTIATE_TEST_SUITE_P(Types, PackedWeightTest, testing::ValuesIn(kAllTypes), 
 
 TEST(PackedWeight, StacksTensorsOfDifferentTypes) {
   ThreadPool pool(2);
+  HostRegions regions;
   const RandomTensor parts[] = {MakeRandomTensor(TensorType::kQ5_0, 24, 64, 5),
                                 MakeRandomTensor(TensorType::kQ8_0, 7, 64, 6),
                                 MakeRandomTensor(TensorType::kBf16, 16, 64, 7)};
@@ -119,7 +121,7 @@ TEST(PackedWeight, StacksTensorsOfDifferentTypes) {
     const std::vector<float> values = part.Decode();
     expected.insert(expected.end(), values.begin(), values.end());
   }
-  auto weight = PackedWeight::Load(views, pool);
+  auto weight = PackedWeight::Load(views, pool, regions);
   ASSERT_TRUE(weight.ok());
   EXPECT_EQ((*weight)->rows(), 47);
   EXPECT_EQ(Bits(DecodeWeight(**weight)), Bits(expected));
@@ -127,12 +129,13 @@ TEST(PackedWeight, StacksTensorsOfDifferentTypes) {
 
 TEST(PackedWeight, ConcatenatesVectorsInRowOrder) {
   ThreadPool pool(1);
+  HostRegions regions;
   RandomTensor first = MakeRandomTensor(TensorType::kF32, 1, 8, 8, 4);
   RandomTensor second = MakeRandomTensor(TensorType::kF16, 1, 3, 9);
   first.view.shape = {8};
   second.view.shape = {3};
   const TensorView views[] = {first.view, second.view};
-  auto weight = PackedWeight::Load(views, pool);
+  auto weight = PackedWeight::Load(views, pool, regions);
   ASSERT_TRUE(weight.ok());
   ASSERT_TRUE((*weight)->is_vector());
   ASSERT_EQ((*weight)->cols(), 11);
@@ -147,6 +150,7 @@ TEST(PackedWeight, ConcatenatesVectorsInRowOrder) {
 
 TEST(PackedWeight, RefusesShapesItCannotCompute) {
   ThreadPool pool(1);
+  HostRegions regions;
   const RandomTensor matrix = MakeRandomTensor(TensorType::kQ8_0, 4, 64, 10);
   const RandomTensor narrow = MakeRandomTensor(TensorType::kQ8_0, 4, 32, 10);
   RandomTensor vector = MakeRandomTensor(TensorType::kF32, 1, 64, 10);
@@ -161,7 +165,7 @@ TEST(PackedWeight, RefusesShapesItCannotCompute) {
                                                       {cube},
                                                       {cut}};
   for (const auto& stacked : cases) {
-    const auto weight = PackedWeight::Load(stacked, pool);
+    const auto weight = PackedWeight::Load(stacked, pool, regions);
     EXPECT_EQ(weight.status().code(), absl::StatusCode::kUnimplemented);
     EXPECT_EQ(GetErrorInfo(weight.status())->reason, "WEIGHT_SHAPE");
   }
