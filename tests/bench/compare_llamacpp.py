@@ -1,136 +1,124 @@
 #!/usr/bin/env python3
-"""Times this engine and llama.cpp side by side on one GGUF file: prefill, and decode right behind it.
+"""Times this engine and llama.cpp side by side on one GGUF file and prints a markdown table for each thread count.
 
-usage: compare_llamacpp.py MODEL.gguf --engine build/release/tests/bench/engine_bench --peer-python PYTHON
-           [--threads 1 2] [--prefill 2048] [--decode 32] [--repeats 5] [--configs TEXT ...]
+A scouting round finds llama.cpp's best cache types, flash attention and ubatch for each work, this engine's best
+prefill chunk, and its slowest and fastest codecs. Then only those take turns; medians count. What takes llama.cpp
+longer than --limit seconds with a q4_0 cache is stopped there and marked with '<': speed falls with depth, so the
+part that was done is an upper bound.
 
-PYTHON is an interpreter that has llama-cpp-python, built for this machine. Both engines stay loaded and take turns,
-so that a disturbance hits both; medians are reported. llama.cpp runs with an f16 cache, flash attention on and off,
-and micro-batches of 512 and 2048 tokens; its best combination counts, for each kind of work by itself. Prints a
-markdown table. Run it on an otherwise idle machine.
+--peer-python names an interpreter that has llama-cpp-python, built for this machine. Run it on an otherwise idle
+machine. With --results, works can be measured in several calls: each adds to the file, and prints all that is in it.
 """
 import argparse
 import json
-import statistics
-import subprocess
+import os
 import sys
-import time
 
-OURS = ["k=bf16 v=bf16 sink=16 recent=0 chunk=512", "k=bf16 v=bf16 sink=16 recent=0 chunk=2048",
-        "k=int8-channel v=int8-token sink=16 recent=0 chunk=512",
-        "k=int4-channel v=int4-token sink=16 recent=0 chunk=512"]
-SETTLE_SECONDS = 0.5  # OpenMP's threads spin for 200 ms after their last work
-PEER_VARIANTS = [(flash, ubatch) for flash in (True, False) for ubatch in (512, 2048)]
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-
-def serve_peer(arguments):
-    """Runs in the peer's interpreter: the same line protocol as engine_bench."""
-    import llama_cpp
-
-    settings = json.loads(arguments)
-    llm = llama_cpp.Llama(
-        settings["model"], n_ctx=settings["prefill"] + settings["decode"] + 64, n_batch=settings["prefill"],
-        n_ubatch=settings["ubatch"], n_threads=settings["threads"], n_threads_batch=settings["threads"],
-        flash_attn=settings["flash"], verbose=False)
-    tokens = [(7919 * i + 13) % llm.n_vocab() for i in range(settings["prefill"])]
-    print(json.dumps({"backend": "llama-cpp-python " + llama_cpp.__version__}), flush=True)
-    for _ in sys.stdin:
-        llm.reset()
-        start = time.perf_counter()
-        llm.eval(tokens)
-        prefilled = time.perf_counter()
-        for i in range(settings["decode"]):
-            llm.eval([tokens[i]])
-        end = time.perf_counter()
-        print(json.dumps({"prefill_tokens_per_second": settings["prefill"] / (prefilled - start),
-                          "decode_tokens_per_second": settings["decode"] / (end - prefilled)}), flush=True)
+from compare.processes import Engine, Peer  # noqa: E402
+from compare.rounds import compare_engines  # noqa: E402
+from compare.scout import Scout, note  # noqa: E402
+from compare.servers import compare_servers  # noqa: E402
+from compare.table import repeats_text, table, write_between_markers  # noqa: E402
+from compare.works import DEFAULT_WORKS, KINDS, QUICK_CODECS, Work  # noqa: E402
 
 
-class Runner:
-    """A loaded engine that measures on demand."""
-
-    def __init__(self, name, command):
-        self.name = name
-        self.results = []
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.backend = self.read()["backend"]
-
-    def read(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name}: ended with exit code {self.process.wait()}")
-        return json.loads(line)
-
-    def measure(self):
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
-        return self.read()
-
-    def median(self, key):
-        return statistics.median(result[key] for result in self.results)
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="GGUF file")
+    parser.add_argument("--engine", required=True, help="engine_bench")
+    parser.add_argument("--peer-python", required=True)
+    parser.add_argument("--server", help="kvpareto-server, for works of the kind 'serve'")
+    parser.add_argument("--server-bench", help="its client, server_bench")
+    parser.add_argument("--llama-server", help="llama-server of the same build; without it, 'serve' is left out")
+    parser.add_argument("--calibration", help="calibration file, for codecs that need one")
+    parser.add_argument("--works", nargs="+", default=DEFAULT_WORKS, metavar="KIND-TOKENS",
+                        help=f"prefill-N, decode-N or serve-N (default: {' '.join(DEFAULT_WORKS)})")
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds of one prefill with a q4_0 cache")
+    parser.add_argument("--quick", action="store_true", help="3 repeats, one codec of each kind")
+    parser.add_argument("--results", help="JSON file that keeps what was measured")
+    parser.add_argument("--readme", help="file that gets the tables, between its marker comments")
+    args = parser.parse_args()
+    if args.quick:
+        args.repeats = min(args.repeats, 3)
+    return args
 
 
-def start_runners(args, threads):
-    ours = [Runner(config, [args.engine, args.model, "--threads", str(threads), "--prefill", str(args.prefill),
-                            "--decode", str(args.decode), "--config", config]) for config in args.configs]
-    peers = []
-    for flash, ubatch in PEER_VARIANTS:
-        settings = json.dumps(dict(model=args.model, prefill=args.prefill, decode=args.decode, ubatch=ubatch,
-                                   threads=threads, flash=flash))
-        name = f"llama.cpp f16, flash attention {'on' if flash else 'off'}, ubatch {ubatch}"
-        peers.append(Runner(name, [args.peer_python, __file__, "--serve-peer", settings]))
-    return ours, peers
+def load_results(path):
+    if path and os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    return {"about": {}, "threads": {}}
 
 
-def compare(args, threads):
-    """Returns the lines of the table for one thread count."""
-    ours, peers = start_runners(args, threads)
-    for round_number in range(args.repeats + 1):
-        for runner in ours + peers:
-            time.sleep(SETTLE_SECONDS)
-            result = runner.measure()
-            if round_number > 0:  # the first one warms up
-                runner.results.append(result)
-        print(f"{threads} threads: round {round_number} of {args.repeats}", file=sys.stderr)
-    lines = []
-    best = {key: max(peer.median(key) for peer in peers)
-            for key in ("prefill_tokens_per_second", "decode_tokens_per_second")}
-    for runner in ours + peers:
-        cells = []
-        for key in ("prefill_tokens_per_second", "decode_tokens_per_second"):
-            value = runner.median(key)
-            ratio = f" ({value / best[key]:.2f}x)" if runner in ours else " (best)" * (value == best[key])
-            cells.append(f"{value:.0f}{ratio}")
-        label = runner.name if runner in peers else f"this engine ({runner.backend}), {runner.name}"
-        lines.append(f"| {threads} | {label} | {cells[0]} | {cells[1]} |")
-        runner.close()
-    return lines
+def save_results(path, results):
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=1)
+
+
+def cpu_model():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+
+
+def measure_threads(args, threads, results):
+    """Adds the works to `results`."""
+    of_threads = results["threads"].setdefault(str(threads), {"scouted": {}, "works": {}})
+    peer = Peer(args.peer_python, args.model, threads)
+    scout = Scout(of_threads["scouted"], peer, args.limit)
+
+    def start_engine():
+        return Engine(args.engine, args.model, threads, args.calibration)
+    engine = start_engine()
+    codecs = list(QUICK_CODECS) if args.quick else engine.ask("codecs")["codecs"]
+    chunk = scout.chunk(engine)
+    results["about"] = {"model": os.path.basename(args.model), "cpu": cpu_model(),
+                        "cores": len(os.sched_getaffinity(0)), "ours": engine.about["backend"],
+                        "peer": peer.about["backend"], "peer version": peer.about["version"]}
+    engine.close()
+    for work in map(Work.parse, args.works):
+        if work.kind != "serve":
+            measured = compare_engines(work, scout, start_engine, codecs, args.repeats)
+        elif args.llama_server and args.server and args.server_bench:
+            measured = compare_servers(work, scout, args, threads, chunk)
+        else:
+            note(f"{work} is left out: it takes --server, --server-bench and --llama-server")
+            continue
+        of_threads["works"][str(work)] = measured
+        save_results(args.results, results)
+    peer.close()
+
+
+def report(results):
+    """The tables, with what they were measured on."""
+    about = results["about"]
+    works = {threads: of_threads["works"] for threads, of_threads in results["threads"].items()}
+    lines = [f"{about['model']} on {about['cpu']}, {about['cores']} cores. This engine: {about['ours']}. llama.cpp: "
+             f"{about['peer version']}, {about['peer']}. Medians of "
+             f"{repeats_text([work for of_threads in works.values() for work in of_threads.values()])}; ratios are to "
+             "llama.cpp's best; int8 is K per channel and V per token, int4 the same; slowest and fastest codec: K and "
+             "V in the same one. `tests/bench/compare_llamacpp.sh PEER_PYTHON MODEL.gguf --llama-server FILE`"]
+    for threads, measured in works.items():
+        ordered = sorted(map(Work.parse, measured), key=lambda work: (KINDS.index(work.kind), work.depth))
+        lines += ["", f"{threads} thread{'s' if threads != '1' else ''}:", ""]
+        lines += table([(work.label, measured[str(work)]) for work in ordered])
+    return "\n".join(lines)
 
 
 def main():
-    if len(sys.argv) == 3 and sys.argv[1] == "--serve-peer":
-        return serve_peer(sys.argv[2])
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("--engine", required=True)
-    parser.add_argument("--peer-python", required=True)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--prefill", type=int, default=2048)
-    parser.add_argument("--decode", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--configs", nargs="+", default=OURS)
-    args = parser.parse_args()
-    table = ["| threads | engine | prefill %d, tok/s | decode at depth %d, tok/s |" % (args.prefill, args.prefill),
-             "|---|---|---|---|"]
+    args = parse_arguments()
+    results = load_results(args.results)
     for threads in args.threads:
-        table += compare(args, threads)
-    print("\n".join(table))
-    return 0
+        measure_threads(args, threads, results)
+    text = report(results)
+    print(text)
+    if args.readme:
+        write_between_markers(args.readme, text)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,0 +1,1 @@
+"""Parts of compare_llamacpp.py: this engine and llama.cpp side by side."""

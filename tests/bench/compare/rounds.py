@@ -1,0 +1,112 @@
+"""The rounds that count: contenders take turns, so that a disturbance hits all of them."""
+import contextlib
+import math
+import time
+
+from compare.processes import SPARE_TOKENS
+from compare.scout import note
+from compare.works import NAMED, config
+
+SETTLE_SECONDS = 0.3   # OpenMP's threads spin for 200 ms after their last work
+STRETCH_TOKENS = 32    # decoded per measurement, where the context has room
+SLOW_SECONDS = 20.0    # a measurement that takes longer is made SLOW_REPEATS times
+SLOW_REPEATS = 3
+SHALLOW_TOKENS = 256   # up to here, a prefill costs nothing: every stretch starts at the same depth
+
+
+class Contender:
+    """Something measured in turns: `measure` returns (tokens, seconds, whether it ran to its end)."""
+
+    def __init__(self, name, measure, repeats):
+        self.name = name
+        self.measure = measure
+        self.repeats = repeats
+        self.rates = []
+        self.bound = False  # rates are upper bounds
+
+    def take_turn(self):
+        if len(self.rates) >= self.repeats:
+            return
+        time.sleep(SETTLE_SECONDS)
+        tokens, seconds, complete = self.measure()
+        self.rates.append(tokens / seconds)
+        self.bound |= not complete
+        if not complete:
+            self.repeats = 1
+        elif seconds > SLOW_SECONDS:
+            self.repeats = min(self.repeats, SLOW_REPEATS)
+
+    def result(self):
+        return {"name": self.name, "rates": self.rates, "bound": self.bound}
+
+
+def take_turns(contenders):
+    """{role: result} of {role: Contender}."""
+    for turn in range(max(contender.repeats for contender in contenders.values())):
+        for contender in contenders.values():
+            contender.take_turn()
+        note(f"  turn {turn + 1}")
+    return {role: contender.result() for role, contender in contenders.items()}
+
+
+def stretch_tokens(context_tokens, depth, repeats):
+    return max(1, min(STRETCH_TOKENS, (context_tokens - depth - SPARE_TOKENS) // repeats))
+
+
+def engine_contender(engine, text, work, repeats):
+    tokens = stretch_tokens(engine.about["context_tokens"], work.depth, repeats)
+
+    def prefill():
+        return work.depth, engine.open(work.depth, 1, text), True
+
+    def decode():
+        if work.depth < SHALLOW_TOKENS:
+            engine.open(work.depth, tokens + 1, text)
+            engine.decode(1)
+        return tokens, engine.decode(tokens), True
+
+    if work.kind == "decode" and work.depth >= SHALLOW_TOKENS:
+        engine.open(work.depth, tokens * repeats + 1, text)
+        engine.decode(1)
+    return Contender(text, prefill if work.kind == "prefill" else decode, repeats)
+
+
+def peer_contender(peer, variant, work, repeats, limits):
+    """limits: (context tokens of the model, seconds of one measurement)."""
+    tokens = stretch_tokens(limits[0], work.depth, repeats)
+
+    def prefill():
+        done, seconds = peer.prefill(variant, work.depth, limits[1])
+        return done, seconds, done == work.depth
+
+    def decode():
+        return tokens, peer.decode(variant, work.depth, tokens), True
+
+    peer.open(variant, work.depth + tokens + 64)
+    if work.kind == "decode":
+        peer.fill(variant, work.depth)
+        peer.decode(variant, work.depth, 1)
+    return Contender(str(variant), prefill if work.kind == "prefill" else decode, repeats)
+
+
+def compare_engines(work, scout, start_engine, codecs, repeats):
+    """Prefill or decode: {role: result} for the named configs, the slowest and fastest codec, and llama.cpp."""
+    with contextlib.ExitStack() as stack:
+        def engine():
+            started = start_engine()
+            stack.callback(started.close)
+            return started
+        first = engine()
+        best_variant, q4_variant = scout.peer_variants(work)
+        slowest, fastest = scout.extreme_codecs(work, first, codecs)
+        configs = NAMED | {"slowest codec": (slowest, slowest), "fastest codec": (fastest, fastest)}
+        note(f"{work}: measuring")
+        contenders = {role: engine_contender(engine(), config(*pair, scout.chunk(first)), work, repeats)
+                      for role, pair in configs.items()}
+        context_tokens = first.about["context_tokens"]
+        for role, variant, limit in (("peer", best_variant, math.inf), ("peer q4_0", q4_variant, scout.limit)):
+            if role == "peer q4_0" and variant == best_variant:
+                continue
+            stack.callback(scout.peer.free, variant)
+            contenders[role] = peer_contender(scout.peer, variant, work, repeats, (context_tokens, limit))
+        return take_turns(contenders)

@@ -1,0 +1,122 @@
+"""The first round: which variant of llama.cpp, which prefill chunk and which codecs are worth repeating."""
+import math
+import sys
+
+from compare.processes import MeasureError
+from compare.works import CHUNKS, PeerVariant, config, peer_variants
+
+SCOUT_TOKENS = 2048   # prefill that variants and codecs are ranked by
+FINALISTS = 3         # variants that are tried at a greater depth as well
+LOSING_FACTOR = 1.3   # slower than the best by this: no need to finish
+SCOUT_DECODE_TOKENS = 16
+EXTREME_CODECS = 3    # of the worst and of the best that are tried at a greater depth as well
+
+
+def note(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def prefill_rates(peer, variants, tokens, limit):
+    """{variant: tokens per second}. Whoever is clearly slower than the best so far is stopped."""
+    rates = {}
+    for variant in variants:
+        seconds_left = LOSING_FACTOR * tokens / max(rates.values()) if rates else math.inf
+        peer.open(variant, tokens + 64)
+        done, seconds = peer.prefill(variant, tokens, min(seconds_left, limit))
+        peer.free(variant)
+        rates[variant] = done / seconds
+        note(f"  {variant}: prefill {tokens}: {rates[variant]:.0f} tok/s{'' if done == tokens else ' (stopped)'}")
+    return rates
+
+
+def decode_rates(peer, variants, depth):
+    rates = {}
+    for variant in variants:
+        peer.open(variant, depth + SCOUT_DECODE_TOKENS + 64)
+        peer.fill(variant, depth)
+        peer.decode(variant, depth, 2)
+        rates[variant] = SCOUT_DECODE_TOKENS / peer.decode(variant, depth, SCOUT_DECODE_TOKENS)
+        peer.free(variant)
+        note(f"  {variant}: decode at {depth}: {rates[variant]:.0f} tok/s")
+    return rates
+
+
+def best(rates):
+    return max(rates, key=rates.get)
+
+
+def is_q4(variant):
+    return (variant.k, variant.v) == ("q4_0", "q4_0")
+
+
+class Scout:
+    """What the first round found, in the form that a results file keeps, for one thread count."""
+
+    def __init__(self, found, peer, limit):
+        self.found = found
+        self.peer = peer
+        self.limit = limit
+
+    def remember(self, key, find):
+        if key not in self.found:
+            note(f"scouting: {key}")
+            self.found[key] = find()
+        return self.found[key]
+
+    def peer_variants(self, work):
+        """(best of all, best q4_0) for this work."""
+        find = self.rank_decode if work.kind == "decode" else self.rank_prefill
+        names = self.remember(f"llama.cpp {work}", lambda: find(work.depth))
+        return tuple(PeerVariant(**fields) for fields in names)
+
+    def rank_decode(self, depth):
+        rates = decode_rates(self.peer, peer_variants("decode"), depth)
+        return self.winners(rates, rates)
+
+    def rank_prefill(self, depth):
+        """At a great depth, those that are best at a smaller one; q4_0 is ranked at the smaller one alone."""
+        tokens = min(depth, SCOUT_TOKENS)
+        rates = prefill_rates(self.peer, [v for v in peer_variants("prefill") if not is_q4(v)], tokens, math.inf)
+        q4_rates = prefill_rates(self.peer, [v for v in peer_variants("prefill") if is_q4(v)], tokens, self.limit)
+        if depth > tokens:
+            finalists = sorted(rates, key=rates.get, reverse=True)[:FINALISTS]
+            rates = prefill_rates(self.peer, finalists, depth, math.inf)
+        return self.winners(rates, q4_rates)
+
+    def winners(self, rates, q4_rates):
+        return [vars(best(rates)), vars(best({v: rate for v, rate in q4_rates.items() if is_q4(v)}))]
+
+    def chunk(self, engine):
+        """The prefill chunk that is fastest for bf16."""
+        def find():
+            rates = {chunk: SCOUT_TOKENS / engine.open(SCOUT_TOKENS, 1, config("bf16", "bf16", chunk))
+                     for chunk in CHUNKS}
+            note("  " + ", ".join(f"{chunk}: {rate:.0f} tok/s" for chunk, rate in rates.items()))
+            return best(rates)
+        return self.remember("chunk", find)
+
+    def codec_rates(self, engine, depth, codecs):
+        """{kind: {codec: tok/s}} of prefill and decode at `depth` for K and V in the same codec; without codecs that
+        this model cannot use."""
+        rates = {"prefill": {}, "decode": {}}
+        for codec in codecs:
+            try:
+                seconds = engine.open(depth, SCOUT_DECODE_TOKENS + 2, config(codec, codec, self.chunk(engine)))
+                engine.decode(2)
+                rates["prefill"][codec] = max(1, depth) / seconds
+                rates["decode"][codec] = SCOUT_DECODE_TOKENS / engine.decode(SCOUT_DECODE_TOKENS)
+                note(f"  {codec}: {rates['prefill'][codec]:.0f}, {rates['decode'][codec]:.0f} tok/s")
+            except MeasureError as error:
+                note(f"  {codec} is left out: {error}")
+        return rates
+
+    def extreme_codecs(self, work, engine, codecs):
+        """(slowest, fastest) codec for this work."""
+        depth = min(work.depth, SCOUT_TOKENS)
+        rates = self.remember(f"codecs at {depth}", lambda: self.codec_rates(engine, depth, codecs))[work.kind]
+        if work.depth > depth:
+            order = sorted(rates, key=rates.get)
+            extremes = dict.fromkeys(order[:EXTREME_CODECS] + order[-EXTREME_CODECS:])
+            rates = self.remember(f"codecs at {work.depth}",
+                                  lambda: self.codec_rates(engine, work.depth, list(extremes)))[work.kind]
+        return min(rates, key=rates.get), best(rates)
