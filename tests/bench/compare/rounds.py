@@ -24,9 +24,10 @@ class Contender:
         self.rates = []
         self.bound = False  # rates are upper bounds
 
+    def done(self):
+        return len(self.rates) >= self.repeats
+
     def take_turn(self):
-        if len(self.rates) >= self.repeats:
-            return
         time.sleep(SETTLE_SECONDS)
         tokens, seconds, complete = self.measure()
         self.rates.append(tokens / seconds)
@@ -42,10 +43,10 @@ class Contender:
 
 def take_turns(contenders):
     """{role: result} of {role: Contender}."""
-    for turn in range(max(contender.repeats for contender in contenders.values())):
-        for contender in contenders.values():
+    while waiting := [contender for contender in contenders.values() if not contender.done()]:
+        for contender in waiting:
             contender.take_turn()
-        note(f"  turn {turn + 1}")
+            note(f"  {contender.name}: {contender.rates[-1]:.0f} tok/s")
     return {role: contender.result() for role, contender in contenders.items()}
 
 
