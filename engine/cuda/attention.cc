@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/base/check.h"
+#include "engine/cuda/attention_wgmma.h"
 
 namespace kvpareto::cuda {
 namespace {
@@ -24,17 +25,34 @@ void AddWindows(const OpenPiece& piece, std::vector<PrefillWindow>& windows) {
   }
 }
 
+PrefillRows RowsOf(const AttentionArgs& args, const AttentionSequence& sequence) {
+  return {.first_row = sequence.first_row,
+          .num_rows = sequence.num_rows,
+          .first_position = sequence.first_position,
+          .sliding_window = args.sliding_window,
+          .q = reinterpret_cast<const float*>(args.q.data),
+          .out = reinterpret_cast<float*>(args.out.data),
+          .q_stride = args.q.cols,
+          .out_stride = args.out.cols,
+          .heads = args.heads,
+          .kv_heads = args.kv_heads,
+          .scale = args.scale};
+}
+
 }  // namespace
 
-Attention::Attention(Device* device)
+Attention::Attention(Device* device, bool wgmma)
     : device_(*device),
       decode_(device),
       exact_(device, kv::CodecId::kF32),
-      rounded_(device, kv::CodecId::kBf16) {}
+      rounded_(device, kv::CodecId::kBf16),
+      dense_(device),
+      wgmma_(wgmma && HasWgmmaPrefill()) {}
 Attention::~Attention() = default;
 
 size_t Attention::scratch_bytes() const {
-  return decode_.scratch_bytes() + exact_.scratch_bytes() + rounded_.scratch_bytes();
+  return decode_.scratch_bytes() + exact_.scratch_bytes() + rounded_.scratch_bytes() +
+         dense_.scratch_bytes();
 }
 
 void Attention::Run(const AttentionArgs& args) {
@@ -52,42 +70,51 @@ void Attention::Run(const AttentionArgs& args) {
 std::vector<const AttentionSequence*> Attention::RunPrefill(
     const AttentionArgs& args, std::span<const AttentionSequence* const> sequences) {
   std::vector<const AttentionSequence*> others;
-  std::vector<OpenPiece> pieces;
-  std::vector<PrefillWindow> windows;
   // One sequence after the other: they share the memory that tiles are unpacked to.
   for (const AttentionSequence* sequence : sequences) {
-    pieces.clear();
-    windows.clear();
-    rounded_.Begin(args);
-    rounded_.Add(*sequence, pieces);
-    const bool takes = !sequence->key_bias && HasPrefillKernel(args.head_dim) &&
-                       std::none_of(pieces.begin(), pieces.end(), [](const OpenPiece& piece) {
-                         return piece.wide_k || piece.wide_v;
-                       });
-    if (!takes) {
+    if (sequence->key_bias || !HasPrefillKernel(args.head_dim)) {
       others.push_back(sequence);
       continue;
     }
     device_.BeginOperation();
-    if (!rounded_.Run(pieces)) return {};
-    for (const OpenPiece& piece : pieces) AddWindows(piece, windows);
-    LaunchPrefillAttention(args.head_dim,
-                           {.windows = device_.Upload(std::span<const PrefillWindow>(windows)),
-                            .num_windows = static_cast<int>(windows.size()),
-                            .first_row = sequence->first_row,
-                            .num_rows = sequence->num_rows,
-                            .first_position = sequence->first_position,
-                            .sliding_window = args.sliding_window,
-                            .q = reinterpret_cast<const float*>(args.q.data),
-                            .out = reinterpret_cast<float*>(args.out.data),
-                            .q_stride = args.q.cols,
-                            .out_stride = args.out.cols,
-                            .heads = args.heads,
-                            .kv_heads = args.kv_heads,
-                            .scale = args.scale},
-                           device_.queue());
+    if (wgmma_ && DenseCache::Takes(*sequence)) {
+      RunDense(args, *sequence);
+    } else if (!RunWindows(args, *sequence)) {
+      others.push_back(sequence);
+    }
   }
   return others;
+}
+
+void Attention::RunDense(const AttentionArgs& args, const AttentionSequence& sequence) {
+  const DenseView view = dense_.Make(args, sequence);
+  if (view.k == nullptr) return;
+  LaunchWgmmaPrefill(args.head_dim,
+                     {.rows = RowsOf(args, sequence),
+                      .k = view.k,
+                      .v = view.v,
+                      .head_stride = view.head_stride,
+                      .dense_position = view.position,
+                      .first_key = view.first_key},
+                     device_.queue());
+}
+
+bool Attention::RunWindows(const AttentionArgs& args, const AttentionSequence& sequence) {
+  std::vector<OpenPiece> pieces;
+  rounded_.Begin(args);
+  rounded_.Add(sequence, pieces);
+  for (const OpenPiece& piece : pieces) {
+    if (piece.wide_k || piece.wide_v) return false;
+  }
+  if (!rounded_.Run(pieces)) return true;
+  std::vector<PrefillWindow> windows;
+  for (const OpenPiece& piece : pieces) AddWindows(piece, windows);
+  LaunchPrefillAttention(args.head_dim,
+                         {.rows = RowsOf(args, sequence),
+                          .windows = device_.Upload(std::span<const PrefillWindow>(windows)),
+                          .num_windows = static_cast<int>(windows.size())},
+                         device_.queue());
+  return true;
 }
 
 void Attention::RunOpen(const AttentionArgs& args,

@@ -7,6 +7,7 @@
 #include "engine/cuda/attention_open.h"
 #include "engine/cuda/attention_prefill.h"
 #include "engine/cuda/decode_planner.h"
+#include "engine/cuda/dense_cache.h"
 #include "engine/cuda/device.h"
 #include "engine/cuda/seal.h"
 #include "engine/ops/backend.h"
@@ -58,7 +59,8 @@ class TileUnpacker {
 
 class Attention {
  public:
-  explicit Attention(Device* device);
+  // `wgmma`: use Hopper's warpgroup products where device and program have them.
+  Attention(Device* device, bool wgmma);
   ~Attention();
 
   void Run(const AttentionArgs& args);
@@ -67,14 +69,19 @@ class Attention {
  private:
   // Any sequence, slowly.
   void RunOpen(const AttentionArgs& args, std::span<const AttentionSequence* const> sequences);
-  // Chunks on tensor cores; returns those that the kernel does not take (key bias, f32, odd sizes).
+  // Chunks on tensor cores; returns those that no kernel takes (key bias, f32, odd sizes).
   std::vector<const AttentionSequence*> RunPrefill(
       const AttentionArgs& args, std::span<const AttentionSequence* const> sequences);
+  void RunDense(const AttentionArgs& args, const AttentionSequence& sequence);
+  // False: not taken.
+  bool RunWindows(const AttentionArgs& args, const AttentionSequence& sequence);
 
   Device& device_;
   DecodePlanner decode_;
   TileUnpacker exact_;    // to f32
   TileUnpacker rounded_;  // to bf16
+  DenseCache dense_;
+  const bool wgmma_;
 };
 
 }  // namespace kvpareto::cuda

@@ -6,6 +6,7 @@
 // arriving while this one is used.
 #include "engine/cuda/attention_prefill.h"
 #include "engine/cuda/decode_state.cuh"
+#include "engine/cuda/prefill_rows.cuh"
 
 namespace kvpareto::cuda {
 namespace {
@@ -16,7 +17,6 @@ constexpr int kQueryTiles = 4;  // of 8 rows per warp
 constexpr int kRows = kWarps * kQueryTiles * 8;
 constexpr int kKeys = 64;
 constexpr int kHalf = 32;  // keys at a time
-constexpr float kLog2E = 1.44269504088896340736f;
 
 // Words of two bf16, so that the lanes of a warp meet no bank twice: rows of keys are padded, in
 // rows of values the order of the 16-byte chunks depends on the row.
@@ -38,21 +38,8 @@ struct PrefillShared {
   uint4 queries[kWarps][D / 16][kQueryTiles / 2][32];
 };
 
-// Row `r` of the block: which query it is.
-struct QueryRow {
-  int row = 0;  // of q and out, -1: none
-  int head = 0;
-  int position = 0;
-};
-__device__ __forceinline__ QueryRow RowAt(const PrefillParams& p, int kv_head, int index) {
-  const int group = p.heads / p.kv_heads;
-  const int i = index / group;
-  if (i >= p.num_rows) return {-1, 0, p.first_position + p.num_rows - 1};
-  return {p.first_row + i, kv_head * group + index % group, p.first_position + i};
-}
-
 template <int D>
-__device__ void LoadQueries(const PrefillParams& p, int kv_head, int first,
+__device__ void LoadQueries(const PrefillRows& p, int kv_head, int first,
                             PrefillShared<D>& shared) {
   constexpr int kItems = kWarps * (D / 16) * kQueryTiles * 32;
   for (int i = threadIdx.x; i < kItems; i += kThreads) {
@@ -114,7 +101,7 @@ __device__ void LoadTile(const PrefillWindow& window, int kv_head, Tile<D>& tile
 template <int D>
 class WarpRows {
  public:
-  __device__ WarpRows(const PrefillParams& p, int kv_head, int first, int lane)
+  __device__ WarpRows(const PrefillRows& p, int kv_head, int first, int lane)
       : g_(lane / 4), q_(lane % 4) {
 #pragma unroll
     for (int n = 0; n < kQueryTiles; ++n) {
@@ -192,7 +179,7 @@ class WarpRows {
     }
   }
 
-  __device__ void Store(const PrefillParams& p, int kv_head, int first) {
+  __device__ void Store(const PrefillRows& p, int kv_head, int first) {
 #pragma unroll
     for (int n = 0; n < kQueryTiles; ++n) {
 #pragma unroll
@@ -275,14 +262,12 @@ template <int D>
 __global__ void __launch_bounds__(kThreads, 2) PrefillKernel(PrefillParams p) {
   extern __shared__ __align__(128) uint8_t bytes[];
   auto& shared = *reinterpret_cast<PrefillShared<D>*>(bytes);
-  const int group = p.heads / p.kv_heads, kv_head = blockIdx.y;
-  const int first = (gridDim.x - 1 - blockIdx.x) * kRows;
-  const int first_position = p.first_position + first / group;
-  const int last_position = p.first_position + min(p.num_rows - 1, (first + kRows - 1) / group);
-  const int oldest = p.sliding_window > 0 ? max(0, first_position - p.sliding_window + 1) : 0;
+  const int kv_head = blockIdx.y, first = (gridDim.x - 1 - blockIdx.x) * kRows;
+  const QueryRange range = RangeOf(p.rows, first, kRows);
+  const int sliding_window = p.rows.sliding_window;
 
-  // Windows that some row of the block sees: the first that reaches beyond `oldest` up to the last
-  // that begins by last_position.
+  // Windows that some row of the block sees: the first that reaches beyond oldest_key up to the
+  // last that begins by last_position.
   const auto first_where = [&](auto holds) {
     int low = 0, high = p.num_windows;
     while (low < high) {
@@ -296,14 +281,14 @@ __global__ void __launch_bounds__(kThreads, 2) PrefillKernel(PrefillParams p) {
     return low;
   };
   const int begin =
-      first_where([&](const PrefillWindow& w) { return w.position + w.end > oldest; });
-  const int end =
-      first_where([&](const PrefillWindow& w) { return w.position + w.begin > last_position; });
+      first_where([&](const PrefillWindow& w) { return w.position + w.end > range.oldest_key; });
+  const int end = first_where(
+      [&](const PrefillWindow& w) { return w.position + w.begin > range.last_position; });
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int warp_first = first + warp * kQueryTiles * 8;
-  LoadQueries<D>(p, kv_head, first, shared);
-  WarpRows<D> rows(p, kv_head, warp_first, lane);
+  LoadQueries<D>(p.rows, kv_head, first, shared);
+  WarpRows<D> rows(p.rows, kv_head, warp_first, lane);
   PrefillWindow window = p.windows[begin];
   LoadTile<D>(window, kv_head, shared.tiles[0]);
   CommitCopies();
@@ -318,17 +303,18 @@ __global__ void __launch_bounds__(kThreads, 2) PrefillKernel(PrefillParams p) {
     WaitForCopies<1>();
     __syncthreads();
     const bool masked =
-        window.begin > 0 || window.end < kKeys || window.position + kKeys - 1 > first_position ||
-        (p.sliding_window > 0 && window.position <= last_position - p.sliding_window);
+        window.begin > 0 || window.end < kKeys ||
+        window.position + kKeys - 1 > range.first_position ||
+        (sliding_window > 0 && window.position <= range.last_position - sliding_window);
 #pragma unroll 1
     for (int half = 0; half < 2; ++half) {
-      rows.Add(shared.tiles[(w - begin) % 2], shared.queries[warp], half, window, p.sliding_window,
+      rows.Add(shared.tiles[(w - begin) % 2], shared.queries[warp], half, window, sliding_window,
                masked);
     }
     __syncthreads();
     window = next;
   }
-  rows.Store(p, kv_head, warp_first);
+  rows.Store(p.rows, kv_head, warp_first);
 }
 
 template <int D>
@@ -336,9 +322,10 @@ void Launch(const PrefillParams& p, LaunchQueue& queue) {
   static const bool allowed =
       (AllowLargeShared(reinterpret_cast<const void*>(PrefillKernel<D>)), true);
   (void)allowed;
-  const int rows = p.num_rows * (p.heads / p.kv_heads);
+  const int rows = p.rows.num_rows * (p.rows.heads / p.rows.kv_heads);
   queue.Add(PrefillKernel<D>,
-            {dim3((rows + kRows - 1) / kRows, p.kv_heads), kThreads, sizeof(PrefillShared<D>)}, p);
+            {dim3((rows + kRows - 1) / kRows, p.rows.kv_heads), kThreads, sizeof(PrefillShared<D>)},
+            p);
 }
 
 }  // namespace
@@ -346,7 +333,7 @@ void Launch(const PrefillParams& p, LaunchQueue& queue) {
 bool HasPrefillKernel(int head_dim) { return head_dim == 64 || head_dim == 128; }
 
 void LaunchPrefillAttention(int head_dim, const PrefillParams& p, LaunchQueue& queue) {
-  if (p.num_rows == 0 || p.num_windows == 0) return;
+  if (p.rows.num_rows == 0 || p.num_windows == 0) return;
   head_dim == 64 ? Launch<64>(p, queue) : Launch<128>(p, queue);
 }
 

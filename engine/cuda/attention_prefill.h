@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "engine/cuda/launch_queue.h"
+#include "engine/cuda/prefill_rows.h"
 
 namespace kvpareto::cuda {
 
@@ -21,21 +22,10 @@ struct PrefillWindow {
   int32_t position = 0;  // of first_slot
 };
 
-// One sequence's chunk.
 struct PrefillParams {
+  PrefillRows rows;
   const PrefillWindow* windows = nullptr;  // in position order, device
   int num_windows = 0;
-  int first_row = 0;  // of q and out
-  int num_rows = 0;
-  int first_position = 0;
-  int sliding_window = 0;
-  const float* q = nullptr;
-  float* out = nullptr;
-  int q_stride = 0;
-  int out_stride = 0;
-  int heads = 0;
-  int kv_heads = 0;
-  float scale = 0.0f;
 };
 
 bool HasPrefillKernel(int head_dim);

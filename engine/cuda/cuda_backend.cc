@@ -30,10 +30,11 @@ const float* VectorOf(const Weight* weight) {
 
 class CudaBackend : public Backend {
  public:
-  CudaBackend(std::unique_ptr<Device> device, std::unique_ptr<cuda::Linear> linear)
+  CudaBackend(std::unique_ptr<Device> device, std::unique_ptr<cuda::Linear> linear,
+              const CudaOptions& options)
       : device_(std::move(device)),
         linear_(std::move(linear)),
-        attention_(device_.get()),
+        attention_(device_.get(), options.wgmma),
         sealer_(device_.get()) {}
 
   std::string_view name() const override { return "cuda"; }
@@ -218,11 +219,11 @@ void CudaBackend::GatherRows(Activations x, std::span<const int32_t> rows, Activ
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend() {
+absl::StatusOr<std::unique_ptr<Backend>> CreateCudaBackend(const CudaOptions& options) {
   KVP_ASSIGN_OR_RETURN(auto device, Device::Create());
   KVP_ASSIGN_OR_RETURN(auto linear, cuda::Linear::Create(device.get()));
   return std::unique_ptr<Backend>(
-      std::make_unique<CudaBackend>(std::move(device), std::move(linear)));
+      std::make_unique<CudaBackend>(std::move(device), std::move(linear), options));
 }
 
 }  // namespace kvpareto

@@ -229,13 +229,8 @@ class Bench {
   double AttentionOnly(const std::string& kv, int count, int depth) {
     Fill(kv, count, depth);
     const int cols = (config_.heads + 2 * config_.kv_heads) * config_.head_dim;
-    auto q = *backend_->Allocate(size_t(count) * cols * sizeof(float));
-    auto out = *backend_->Allocate(size_t(count) * cols * sizeof(float));
-    std::vector<float> values(size_t(count) * cols);
-    std::mt19937 rng(3);
-    std::normal_distribution<float> normal;
-    for (float& x : values) x = normal(rng);
-    backend_->CopyFromHost(q->data(), values.data(), values.size() * sizeof(float));
+    auto q = RandomActivations(count, cols);
+    auto out = RandomActivations(count, config_.heads * config_.head_dim);
     // Of all layers, so that the host only issues.
     std::vector<std::vector<KvSpan>> spans;
     for (int layer = 0; layer < config_.layers; ++layer) {
@@ -269,6 +264,32 @@ class Bench {
     return Median(times);
   }
 
+  // Seconds of the attention of one layer for a chunk of `rows` tokens behind `depth`.
+  double PrefillAttentionOnly(const std::string& kv, int rows, int depth) {
+    Fill(kv, 1, depth + rows);
+    const int cols = (config_.heads + 2 * config_.kv_heads) * config_.head_dim;
+    auto q = RandomActivations(rows, cols);
+    auto out = RandomActivations(rows, config_.heads * config_.head_dim);
+    std::vector<double> times;
+    for (int repeat = 0; repeat < 12; ++repeat) {
+      const std::vector<KvSpan> spans = SpansOf(*caches_[0], repeat % config_.layers);
+      const AttentionSequence sequence{
+          .first_row = 0, .num_rows = rows, .first_position = depth, .spans = spans};
+      const auto start = Clock::now();
+      backend_->Attention({.q = {q->data(), rows, cols},
+                           .out = {out->data(), rows, config_.heads * config_.head_dim},
+                           .heads = config_.heads,
+                           .kv_heads = config_.kv_heads,
+                           .head_dim = config_.head_dim,
+                           .scale = 0.0883883f,
+                           .split = {.prefill_rows = rows},
+                           .sequences = {&sequence, 1}});
+      KVP_CHECK(backend_->Synchronize().ok()) << backend_->Synchronize();
+      if (repeat >= 2) times.push_back(Seconds(start));
+    }
+    return Median(times);
+  }
+
   // Bytes of cache that `count` sequences at `depth` read per step.
   double CacheBytes() const {
     double bytes = 0;
@@ -277,11 +298,25 @@ class Bench {
   }
   double weight_bytes() const { return static_cast<double>(weight_bytes_); }
   int layers() const { return config_.layers; }
+  // Of the attention of one layer: two products of [queries, keys seen] x head_dim.
+  double AttentionFlops(double rows, double depth) const {
+    return 4.0 * rows * (depth + 0.5 * rows) * config_.heads * config_.head_dim;
+  }
 
  private:
   void Run(const StepBatch& batch) {
     const absl::Status status = transformer_->Forward(batch, [](int, int, std::span<float>) {});
     KVP_CHECK(status.ok()) << status;
+  }
+
+  std::unique_ptr<DeviceBuffer> RandomActivations(int rows, int cols) {
+    std::vector<float> values(size_t(rows) * cols);
+    std::mt19937 rng(3);
+    std::normal_distribution<float> normal;
+    for (float& x : values) x = normal(rng);
+    auto buffer = *backend_->Allocate(values.size() * sizeof(float));
+    backend_->CopyFromHost(buffer->data(), values.data(), values.size() * sizeof(float));
+    return buffer;
   }
 
   static std::vector<KvSpan> SpansOf(const SequenceCache& cache, int layer) {
@@ -392,6 +427,13 @@ void AttentionRow(Bench& bench, const KvName& kv, int count, int depth) {
   std::fflush(stdout);
 }
 
+void PrefillAttentionRow(Bench& bench, const KvName& kv, int rows, int depth) {
+  const double seconds = bench.PrefillAttentionOnly(kv.config, rows, depth);
+  std::printf("kernel %5d at %6d  %-10s  %8.1f us     %.0f TFLOP/s\n", rows, depth, kv.label,
+              seconds * 1e6, bench.AttentionFlops(rows, depth) / seconds * 1e-12);
+  std::fflush(stdout);
+}
+
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const std::string& name, std::function<void(Bench&)> run) {
@@ -421,6 +463,8 @@ std::vector<Row> Rows() {
   }
   for (const int depth : {0, 32768}) {
     for (const KvName& kv : kConfigs) {
+      add(absl::StrCat("kernel 4096 at ", depth, " ", kv.label),
+          [&kv, depth](Bench& b) { PrefillAttentionRow(b, kv, 4096, depth); });
       add(absl::StrCat("prefill 8192 at ", depth, " ", kv.label),
           [&kv, depth](Bench& b) { PrefillRow(b, kv, 8192, depth); });
     }

@@ -50,12 +50,13 @@ struct Case {
   int recent_blocks = 0;
   int sliding_window = 0;
   bool key_bias = false;
+  int first_position = 0;  // the tokens before it are not in the cache
 };
 
 void PrintTo(const Case& c, std::ostream* os) {
   *os << c.k_codec << "/" << c.v_codec << " d" << c.head_dim << " heads " << c.heads << "/"
       << c.kv_heads << " sink " << c.sink_tokens << " recent " << c.recent_blocks << " window "
-      << c.sliding_window << (c.key_bias ? " key bias" : "");
+      << c.sliding_window << (c.key_bias ? " key bias" : "") << " from " << c.first_position;
 }
 
 // A sequence's part of a step.
@@ -71,7 +72,8 @@ CacheShape ShapeOf(const Case& c) {
           .head_dim = c.head_dim,
           .codecs = {*kv::FindCodec(c.k_codec), *kv::FindCodec(c.v_codec)},
           .sink_tokens = c.sink_tokens,
-          .recent_blocks = c.recent_blocks};
+          .recent_blocks = c.recent_blocks,
+          .first_position = c.first_position};
 }
 
 class Step {
@@ -87,7 +89,7 @@ class Step {
       devices_.push_back(std::make_unique<DeviceSequence>(gpu, *hosts_.back(), c.kv_heads));
       sequences_.push_back({.first_row = rows,
                             .num_rows = query.rows,
-                            .first_position = query.length - query.rows,
+                            .first_position = c.first_position + query.length - query.rows,
                             .spans = devices_.back()->spans(),
                             .k_ranges = ranges_,
                             .v_ranges = ranges_,
@@ -108,6 +110,10 @@ class Step {
     args_.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
     args_.sliding_window = shape.sliding_window;
     args_.sequences = sequences_;
+  }
+
+  void ScaleQueries(float factor) {
+    for (float& x : q_) x *= factor;
   }
 
   std::vector<float> Run() {
@@ -195,13 +201,18 @@ TEST_P(AttentionTest, DecodeMatchesOracle) {
   Step(*Gpu(), GetParam(), queries).Check(false);
 }
 
-TEST_P(AttentionTest, PrefillMatchesOracle) {
+std::vector<Query> PrefillQueries() {
   std::vector<Query> queries;
-  for (const auto& [length, rows] : {std::pair(1, 1), std::pair(65, 65), std::pair(200, 33), std::pair(129, 2),
-                                     std::pair(300, 300), std::pair(700, 130)}) {
+  for (const auto& [length, rows] :
+       {std::pair(1, 1), std::pair(65, 65), std::pair(127, 127), std::pair(129, 2),
+        std::pair(200, 33), std::pair(256, 256), std::pair(300, 300), std::pair(700, 130)}) {
     queries.push_back({.length = length, .rows = rows});
   }
-  Step(*Gpu(), GetParam(), queries).Check(false);
+  return queries;
+}
+
+TEST_P(AttentionTest, PrefillMatchesOracle) {
+  Step(*Gpu(), GetParam(), PrefillQueries()).Check(false);
 }
 
 constexpr Case kCases[] = {
@@ -212,6 +223,8 @@ constexpr Case kCases[] = {
     {.head_dim = 256, .heads = 4, .kv_heads = 1},
     {.head_dim = 128, .heads = 24, .kv_heads = 2},
     {.head_dim = 64, .sliding_window = 100},
+    {.head_dim = 128, .heads = 8, .kv_heads = 2, .sliding_window = 70, .first_position = 200},
+    {.head_dim = 64, .heads = 4, .kv_heads = 4, .first_position = 77},
     {.k_codec = "f32", .v_codec = "f32"},
     {.k_codec = "int4-token", .v_codec = "int4-token", .key_bias = true},
     {.k_codec = "int8-token", .v_codec = "int8-token"},
@@ -315,6 +328,34 @@ TEST_F(MixedAttentionTest, ConfigsInOneStep) {
     queries.push_back({.length = 300, .rows = 70, .shape = shape});
   }
   Step(*Gpu(), kBase, queries).Check(false);
+}
+
+// Without what only Hopper has.
+TEST_F(MixedAttentionTest, PrefillOfOlderDevices) {
+  static constexpr Case kShapes[] = {
+      {},
+      {.head_dim = 128, .heads = 14, .kv_heads = 2, .sink_tokens = 16},
+      {.head_dim = 128, .heads = 8, .kv_heads = 2, .sliding_window = 70, .first_position = 200},
+      {.k_codec = "int4-channel",
+       .v_codec = "int8-token",
+       .head_dim = 128,
+       .heads = 8,
+       .kv_heads = 2,
+       .sink_tokens = 20,
+       .recent_blocks = 2},
+  };
+  for (const Case& shape : kShapes) {
+    SCOPED_TRACE(testing::PrintToString(shape));
+    ASSERT_NO_FATAL_FAILURE(Step(*OlderGpu(), shape, PrefillQueries()).Check(false));
+  }
+}
+
+// Maxima that rise by more than what weights may exceed 1 by, again and again.
+TEST_F(MixedAttentionTest, PrefillOfRisingScores) {
+  static constexpr Case kShape = {.head_dim = 128, .heads = 8, .kv_heads = 2};
+  Step step(*Gpu(), kShape, {{.length = 1300, .rows = 140}});
+  step.ScaleQueries(20.0f);
+  step.Check(false);
 }
 
 // A row's result depends on its own sequence only.

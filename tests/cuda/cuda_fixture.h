@@ -27,13 +27,14 @@ inline std::vector<float> RandomFloats(size_t count, uint32_t seed, float sigma 
 class CudaTest : public ::testing::Test {
  protected:
   static Backend* Gpu() {
-    static absl::StatusOr<std::unique_ptr<Backend>>& backend =
-        *new absl::StatusOr<std::unique_ptr<Backend>>(CreateCudaBackend());
-    if (backend.ok()) return backend->get();
-    if (backend.status().code() != absl::StatusCode::kFailedPrecondition) {
-      ADD_FAILURE() << backend.status();
-    }
-    return nullptr;
+    static auto& backend = *new absl::StatusOr<std::unique_ptr<Backend>>(CreateCudaBackend());
+    return Get(backend);
+  }
+  // One that runs the kernels of older devices.
+  static Backend* OlderGpu() {
+    static auto& backend =
+        *new absl::StatusOr<std::unique_ptr<Backend>>(CreateCudaBackend({.wgmma = false}));
+    return Get(backend);
   }
   static Backend& Cpu() {
     static Backend& backend = *CreateCpuBackend({.threads = 2, .isa = "scalar"})->release();
@@ -47,6 +48,15 @@ class CudaTest : public ::testing::Test {
     if (Gpu() != nullptr) {
       EXPECT_TRUE(Gpu()->Synchronize().ok()) << Gpu()->Synchronize();
     }
+  }
+
+ private:
+  static Backend* Get(const absl::StatusOr<std::unique_ptr<Backend>>& backend) {
+    if (backend.ok()) return backend->get();
+    if (backend.status().code() != absl::StatusCode::kFailedPrecondition) {
+      ADD_FAILURE() << backend.status();
+    }
+    return nullptr;
   }
 };
 

@@ -1,0 +1,122 @@
+// A block makes the rows of one item and KV head: a thread per chunk of 8 channels of a token, in
+// the order in which reading the tile is fast; then the chunks, through shared memory, in the order
+// in which writing rows is.
+#include <type_traits>
+
+#include "engine/cuda/dense_tiles.h"
+#include "engine/cuda/mma.cuh"
+#include "engine/kv/codec_list.h"
+
+namespace kvpareto::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// Chunk `chunk` of the token at `slot` of an open bf16 tile.
+template <int D>
+__device__ __forceinline__ uint4 OpenChunk(const std::byte* tile, const DenseItem& item,
+                                           kv::Role role, int slot, int chunk) {
+  if (role == kv::Role::kKey) {
+    const auto* word =
+        reinterpret_cast<const uint32_t*>(tile) + size_t(chunk) * 4 * item.tile_tokens + slot;
+    return make_uint4(word[0], word[item.tile_tokens], word[2 * item.tile_tokens],
+                      word[3 * item.tile_tokens]);
+  }
+  const auto* pairs = reinterpret_cast<const uint4*>(tile) + size_t(slot / 2) * (D / 4) + 2 * chunk;
+  const uint4 a = pairs[0], b = pairs[1];
+  const uint32_t half = slot % 2 == 0 ? 0x5410 : 0x7632;
+  return make_uint4(__byte_perm(a.x, a.y, half), __byte_perm(a.z, a.w, half),
+                    __byte_perm(b.x, b.y, half), __byte_perm(b.z, b.w, half));
+}
+
+// The same of an encoded tile.
+template <typename Codec>
+__device__ __forceinline__ uint4 EncodedChunk(kv::TileElement element, int slot, int chunk) {
+  float x[kChunkChannels];
+  element.token = slot;
+#pragma unroll
+  for (int i = 0; i < kChunkChannels; ++i) {
+    element.channel = chunk * kChunkChannels + i;
+    x[i] = Codec::At(element);
+  }
+  return make_uint4(PackBf16(x[0], x[1]), PackBf16(x[2], x[3]), PackBf16(x[4], x[5]),
+                    PackBf16(x[6], x[7]));
+}
+
+template <int D>
+struct DenseShared {
+  uint4 chunks[kv::kBlockTokens * D / kChunkChannels];
+  __device__ uint4& At(int token, int chunk) {
+    return chunks[token * (D / kChunkChannels) + (chunk ^ token % 8)];
+  }
+};
+
+template <typename Codec, int D, kv::Role kRole>
+__device__ void LoadChunks(const DenseBatch& batch, const DenseItem& item, const std::byte* tile,
+                           DenseShared<D>& shared) {
+  constexpr int kChunks = D / kChunkChannels;
+  const int head = blockIdx.y;
+  const kv::TileElement element = {
+      .role = kRole,
+      .head_dim = D,
+      .range = item.first_range < 0 ? kv::StaticRange{} : batch.ranges[item.first_range + head],
+      .encoded = tile};
+  for (int i = threadIdx.x; i < kv::kBlockTokens * kChunks; i += kThreads) {
+    // Tiles have the tokens of a pair of channels side by side, or the channels of a pair of
+    // tokens.
+    const int token = kRole == kv::Role::kKey ? i % kv::kBlockTokens : i / kChunks;
+    const int chunk = kRole == kv::Role::kKey ? i / kv::kBlockTokens : i % kChunks;
+    if (token >= item.num_tokens) continue;
+    uint4 value = {};
+    if constexpr (std::is_same_v<Codec, kv::Bf16Codec>) {
+      if (tile != nullptr) {
+        value = OpenChunk<D>(tile, item, kRole, item.first_slot + token, chunk);
+      }
+    } else {
+      value = EncodedChunk<Codec>(element, item.first_slot + token, chunk);
+    }
+    shared.At(token, chunk) = value;
+  }
+}
+
+template <typename Codec, int D>
+__global__ void __launch_bounds__(kThreads) DenseKernel(const __grid_constant__ DenseBatch batch) {
+  constexpr int kChunks = D / kChunkChannels;
+  __shared__ DenseShared<D> shared;
+  const DenseItem item = batch.items[blockIdx.x];
+  const int head = blockIdx.y;
+  const std::byte* tile =
+      item.from == nullptr ? nullptr : item.from + size_t(head) * item.from_stride;
+  if (batch.role == kv::Role::kKey) {
+    LoadChunks<Codec, D, kv::Role::kKey>(batch, item, tile, shared);
+  } else {
+    LoadChunks<Codec, D, kv::Role::kValue>(batch, item, tile, shared);
+  }
+  __syncthreads();
+  std::byte* const to = batch.to + head * batch.to_stride;
+  for (int i = threadIdx.x; i < item.num_tokens * kChunks; i += kThreads) {
+    const int token = i / kChunks, chunk = i % kChunks;
+    *reinterpret_cast<uint4*>(to + DenseOffset(item.row + token, chunk, D)) =
+        shared.At(token, chunk);
+  }
+}
+
+template <int D>
+void Launch(const DenseBatch& batch, LaunchQueue& queue) {
+  const dim3 grid(batch.num_items, batch.kv_heads);
+  kv::VisitCodec(batch.codec, [&](auto tag) {
+    using Codec = typename decltype(tag)::type;
+    if constexpr (!std::is_same_v<Codec, kv::F32Codec>) {
+      queue.Add(DenseKernel<Codec, D>, {grid, kThreads, 0}, batch);
+    }
+  });
+}
+
+}  // namespace
+
+void LaunchMakeDense(int head_dim, const DenseBatch& batch, LaunchQueue& queue) {
+  if (batch.num_items == 0) return;
+  head_dim == 64 ? Launch<64>(batch, queue) : Launch<128>(batch, queue);
+}
+
+}  // namespace kvpareto::cuda
