@@ -1,5 +1,6 @@
-// Sealing by the definitions of kv/: the parameters of all groups first, then the codes, a packing
-// unit per thread. Compiled without fused multiply-add, so that the bytes are those of the host.
+// Sealing by the definitions of kv/: the parameters of all groups first, then the codes, a word or
+// a packing unit per thread. Compiled without fused multiply-add, so that the bytes are those of
+// the host.
 #include <type_traits>
 
 #include "engine/base/float16.h"
@@ -22,14 +23,24 @@ __device__ void Widen(kv::Extremes& extremes, float x) {
   extremes.max = x > extremes.max ? x : extremes.max;
 }
 
-// Extremes of elements first, first + step, ... of a group. tile: [kBlockTokens, head_dim].
-__device__ kv::Extremes FindExtremes(const kv::GroupRegion& region, int head_dim, const float* tile,
-                                     int first, int step) {
+// A tile as floats: rows of tokens, padded so that a column's elements are in different banks.
+struct FloatTile {
+  float* values = nullptr;
+  int pitch = 0;
+  __device__ float& At(int token, int channel) const { return values[token * pitch + channel]; }
+};
+constexpr int PitchOf(int head_dim) { return head_dim + 1; }
+// A multiple of 4: 16-byte words may follow.
+constexpr int FloatsOf(int head_dim) { return kv::kBlockTokens * PitchOf(head_dim); }
+
+// Extremes of elements first, first + step, ... of a group.
+__device__ kv::Extremes FindExtremes(const kv::GroupRegion& region, FloatTile tile, int first,
+                                     int step) {
   kv::Extremes extremes;
   for (int i = first; i < region.tokens * region.channels; i += step) {
     const int t = region.first_token + i / region.channels;
     const int c = region.first_channel + i % region.channels;
-    Widen(extremes, kv::Saturate(tile[t * head_dim + c]));
+    Widen(extremes, kv::Saturate(tile.At(t, c)));
   }
   return extremes;
 }
@@ -40,8 +51,8 @@ struct SharedParams {
 };
 
 template <typename Codec>
-__device__ void FitGroups(int head_dim, kv::StaticRange range, const float* tile,
-                          std::byte* encoded, SharedParams& shared) {
+__device__ void FitGroups(int head_dim, kv::StaticRange range, FloatTile tile, std::byte* encoded,
+                          SharedParams& shared) {
   using Policy = typename Codec::Policy;
   const int groups = Policy::Groups(head_dim);
   // Few groups are shared among threads.
@@ -55,14 +66,14 @@ __device__ void FitGroups(int head_dim, kv::StaticRange range, const float* tile
   };
   if (sharers == 1) {
     for (int group = threadIdx.x; group < groups; group += kThreads) {
-      store(group, FindExtremes(Policy::Region(group, head_dim), head_dim, tile, 0, 1));
+      store(group, FindExtremes(Policy::Region(group, head_dim), tile, 0, 1));
     }
     return;
   }
   const int group = threadIdx.x / sharers, part = threadIdx.x % sharers;
   if (group < groups) {
     shared.partial[threadIdx.x] =
-        FindExtremes(Policy::Region(group, head_dim), head_dim, tile, part, sharers);
+        FindExtremes(Policy::Region(group, head_dim), tile, part, sharers);
   }
   __syncthreads();
   if (group < groups && part == 0) {
@@ -76,28 +87,46 @@ __device__ void FitGroups(int head_dim, kv::StaticRange range, const float* tile
 }
 
 template <typename Codec>
-__device__ void EncodeInt(const kv::TileElement& view, const float* tile, std::byte* encoded,
+__device__ uint8_t CodeOf(const kv::TileElement& view, FloatTile tile, int element,
+                          const SharedParams& shared) {
+  const Place place = PlaceOfElement(view.role, element, view.head_dim);
+  kv::QuantParams params;
+  if constexpr (Codec::kStaticRange) {
+    params = Codec::StaticParams(view.range);
+  } else {
+    params = shared.params[Codec::Policy::GroupOf(place.token, place.channel, view.head_dim)];
+  }
+  return kv::Quantize(kv::Saturate(tile.At(place.token, place.channel)), params, Codec::kMaxCode);
+}
+
+template <typename Codec>
+__device__ void EncodeInt(const kv::TileElement& view, FloatTile tile, std::byte* encoded,
                           SharedParams& shared) {
   using Packing = typename Codec::Packing;
-  using Policy = typename Codec::Policy;
+  constexpr int kBits = Codec::kBits, kUnit = Packing::kUnitElements;
   const int d = view.head_dim;
   if constexpr (!Codec::kStaticRange) {
     FitGroups<Codec>(d, view.range, tile, encoded, shared);
     __syncthreads();
   }
-  const int units = kv::kBlockTokens * d / Packing::kUnitElements;
-  for (int unit = threadIdx.x; unit < units; unit += kThreads) {
-    for (int i = 0; i < Packing::kUnitElements; ++i) {
-      const int element = unit * Packing::kUnitElements + i;
-      const Place place = PlaceOfElement(view.role, element, d);
-      kv::QuantParams params;
-      if constexpr (Codec::kStaticRange) {
-        params = Codec::StaticParams(view.range);
-      } else {
-        params = shared.params[Policy::GroupOf(place.token, place.channel, d)];
+  if constexpr (8 % kBits == 0) {
+    // Four bytes at once: byte j of a unit has elements j, 32 + j, ... (bit_packing.h).
+    constexpr int kWords = Packing::kUnitBytes / 4;
+    for (int i = threadIdx.x; i < kv::kBlockTokens * d / kUnit * kWords; i += kThreads) {
+      uint32_t word = 0;
+#pragma unroll
+      for (int j = 0; j < 32 / kBits; ++j) {
+        const int byte = j % 4, sub = j / 4;
+        const int element = i / kWords * kUnit + sub * Packing::kUnitBytes + i % kWords * 4 + byte;
+        word |= uint32_t{CodeOf<Codec>(view, tile, element, shared)} << (8 * byte + kBits * sub);
       }
-      const float x = kv::Saturate(tile[place.token * d + place.channel]);
-      Packing::Set(encoded, element, kv::Quantize(x, params, Codec::kMaxCode));
+      reinterpret_cast<uint32_t*>(encoded)[i] = word;
+    }
+  } else {
+    for (int unit = threadIdx.x; unit < kv::kBlockTokens * d / kUnit; unit += kThreads) {
+      for (int element = unit * kUnit; element < (unit + 1) * kUnit; ++element) {
+        Packing::Set(encoded, element, CodeOf<Codec>(view, tile, element, shared));
+      }
     }
   }
 }
@@ -110,18 +139,20 @@ __device__ float LoadOpen(const std::byte* tile, kv::CodecId codec, int element)
 // One block per tile. Dynamic shared memory: the tile as floats, then its encoding.
 template <typename Codec>
 __global__ void __launch_bounds__(kThreads) SealKernel(const __grid_constant__ TileBatch batch) {
-  extern __shared__ __align__(16) float tile[];
+  extern __shared__ __align__(16) float values[];
   __shared__ SharedParams shared;
   const TileItem item = batch.items[blockIdx.x];
   const int head = blockIdx.y, d = batch.head_dim;
   const std::byte* from = item.from + size_t(head) * item.from_stride;
   std::byte* to = item.to + size_t(head) * item.to_stride;
   const int elements = kv::kBlockTokens * d;
-  std::byte* encoded = reinterpret_cast<std::byte*>(tile + elements);
+  const FloatTile tile = {values, PitchOf(d)};
+  std::byte* encoded = reinterpret_cast<std::byte*>(values + FloatsOf(d));
   const int bytes = static_cast<int>(Codec::Regions(batch.role, d).bytes);
+#pragma unroll 8
   for (int i = threadIdx.x; i < elements; i += kThreads) {
     const Place place = PlaceOfElement(batch.role, i, d);
-    tile[place.token * d + place.channel] = LoadOpen(from, batch.open_codec, i);
+    tile.At(place.token, place.channel) = LoadOpen(from, batch.open_codec, i);
   }
   for (int i = threadIdx.x; i < bytes / 4; i += kThreads) {
     reinterpret_cast<uint32_t*>(encoded)[i] = 0;
@@ -132,7 +163,7 @@ __global__ void __launch_bounds__(kThreads) SealKernel(const __grid_constant__ T
   if constexpr (std::is_same_v<Codec, kv::Fp8Codec>) {
     for (int i = threadIdx.x; i < elements; i += kThreads) {
       const Place place = PlaceOfElement(batch.role, i, d);
-      encoded[i] = std::byte{Codec::FromFloat(tile[place.token * d + place.channel])};
+      encoded[i] = std::byte{Codec::FromFloat(tile.At(place.token, place.channel))};
     }
   } else {
     EncodeInt<Codec>(view, tile, encoded, shared);
@@ -190,8 +221,8 @@ inline constexpr bool kHasKernel<kv::IntCodec<kBits, Policy>> = true;
 template <typename Codec>
 void Seal(const TileBatch& batch, dim3 grid, LaunchQueue& queue) {
   if constexpr (kHasKernel<Codec>) {
-    const size_t shared = size_t{4} * kv::kBlockTokens * batch.head_dim +
-                          Codec::Regions(batch.role, batch.head_dim).bytes;
+    const size_t shared =
+        sizeof(float) * FloatsOf(batch.head_dim) + Codec::Regions(batch.role, batch.head_dim).bytes;
     static const bool allowed =
         (AllowLargeShared(reinterpret_cast<const void*>(SealKernel<Codec>)), true);
     (void)allowed;
