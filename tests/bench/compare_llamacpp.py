@@ -98,7 +98,7 @@ def report(results):
     about = results["about"]
     works = {threads: of_threads["works"] for threads, of_threads in results["threads"].items()}
     lines = [f"{about['model']} on {about['cpu']}, {about['cores']} cores. This engine: {about['ours']}. llama.cpp: "
-             f"{about['peer version']}, {about['peer']}. Medians of "
+             f"{about['peer version']} ({about['peer']}); fa is flash attention. Medians of "
              f"{repeats_text([work for of_threads in works.values() for work in of_threads.values()])}; ratios are to "
              "llama.cpp's best; int8 is K per channel and V per token, int4 the same; slowest and fastest codec: K and "
              "V in the same one. `tests/bench/compare_llamacpp.sh PEER_PYTHON MODEL.gguf --llama-server FILE`"]

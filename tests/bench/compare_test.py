@@ -66,19 +66,21 @@ class RoundsTest(unittest.TestCase):
 class TableTest(unittest.TestCase):
     def setUp(self):
         self.results = {role: result(f"k={k} v={v} chunk=512", 300.0, 100.0, 200.0) for role, (k, v) in NAMED.items()}
-        self.results["peer"] = result("f16, flash attention on", 50.0)
+        self.results["llama.cpp f16"] = result("f16, fa on", 50.0)
 
     def test_row_has_medians_and_ratios(self):
-        self.results["peer q4_0"] = result("q4_0, flash attention on", 10.0, bound=True)
+        self.results["llama.cpp bf16"] = result("bf16, fa on", 49.0)
+        self.results["llama.cpp q4_0"] = result("q4_0, fa on", 10.0, bound=True)
         self.results["slowest codec"] = result("k=f32 v=f32 chunk=512", 75.0)
         cells = row("prefill 2048", self.results).split(" | ")
-        self.assertEqual(cells[1:3], ["50.0 (f16, flash attention on)", "<10.0 (q4_0, flash attention on)"])
+        self.assertEqual(cells[1:3], ["50.0 (f16, fa on)", "<10.0 (q4_0, fa on)"])
         self.assertEqual(cells[3], "200 (4.00x)")
         self.assertEqual(cells[-3:], ["1.50x (f32)", "-", ">20.00x |"])
 
     def test_q4_may_be_the_best(self):
-        self.results["peer"] = result("q4_0, flash attention on", 50.0)
-        self.assertTrue(row("decode, depth 0", self.results).endswith("| 4.00x |"))
+        self.results["llama.cpp q4_0"] = result("q4_0, fa on", 100.0)
+        self.assertTrue(row("decode, depth 0", self.results).endswith("| 2.00x |"))
+        self.assertIn("| 200 (2.00x) |", row("decode, depth 0", self.results))
 
     def test_writes_between_the_markers_only(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -108,7 +108,8 @@ def ignore_log(_level, _text, _user_data):
 def main():
     llama_cpp.llama_log_set(ignore_log, ctypes.c_void_p(0))
     peer = Peer(sys.argv[1], int(sys.argv[2]))
-    print(json.dumps({"backend": llama_cpp.llama_print_system_info().decode().strip(),
+    features = llama_cpp.llama_print_system_info().decode().partition(":")[2].split("|")
+    print(json.dumps({"backend": ", ".join(name.split()[0] for name in features if name.strip().endswith("= 1")),
                       "version": "llama-cpp-python " + llama_cpp.__version__}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)

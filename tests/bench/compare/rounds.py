@@ -9,8 +9,7 @@ from compare.works import NAMED, config
 
 SETTLE_SECONDS = 0.3   # OpenMP's threads spin for 200 ms after their last work
 STRETCH_TOKENS = 32    # decoded per measurement, where the context has room
-SLOW_SECONDS = 20.0    # a measurement that takes longer is made SLOW_REPEATS times
-SLOW_REPEATS = 3
+SLOW_REPEATS = ((20.0, 3), (60.0, 1))  # (seconds, how often a measurement that takes longer is made at most)
 SHALLOW_TOKENS = 256   # up to here, a prefill costs nothing: every stretch starts at the same depth
 
 
@@ -32,10 +31,9 @@ class Contender:
         tokens, seconds, complete = self.measure()
         self.rates.append(tokens / seconds)
         self.bound |= not complete
-        if not complete:
-            self.repeats = 1
-        elif seconds > SLOW_SECONDS:
-            self.repeats = min(self.repeats, SLOW_REPEATS)
+        for slow_seconds, repeats in SLOW_REPEATS:
+            if seconds >= slow_seconds or not complete:
+                self.repeats = min(self.repeats, repeats)
 
     def result(self):
         return {"name": self.name, "rates": self.rates, "bound": self.bound}
@@ -91,23 +89,24 @@ def peer_contender(peer, variant, work, repeats, limits):
 
 
 def compare_engines(work, scout, start_engine, codecs, repeats):
-    """Prefill or decode: {role: result} for the named configs, the slowest and fastest codec, and llama.cpp."""
+    """Prefill or decode: {role: result} for the named configs, the slowest and fastest codec, and for llama.cpp's best
+    and q4_0 variants."""
     with contextlib.ExitStack() as stack:
         def engine():
             started = start_engine()
             stack.callback(started.close)
             return started
         first = engine()
-        best_variant, q4_variant = scout.peer_variants(work)
+        best_variants, q4_variant = scout.peer_variants(work)
         slowest, fastest = scout.extreme_codecs(work, first, codecs)
         configs = NAMED | {"slowest codec": (slowest, slowest), "fastest codec": (fastest, fastest)}
         note(f"{work}: measuring")
         contenders = {role: engine_contender(engine(), config(*pair, scout.chunk(first)), work, repeats)
                       for role, pair in configs.items()}
         context_tokens = first.about["context_tokens"]
-        for role, variant, limit in (("peer", best_variant, math.inf), ("peer q4_0", q4_variant, scout.limit)):
-            if role == "peer q4_0" and variant == best_variant:
-                continue
+        peers = {q4_variant: scout.limit} | {variant: math.inf for variant in best_variants}
+        for variant, limit in peers.items():
             stack.callback(scout.peer.free, variant)
-            contenders[role] = peer_contender(scout.peer, variant, work, repeats, (context_tokens, limit))
+            contenders[f"llama.cpp {variant}"] = peer_contender(scout.peer, variant, work, repeats,
+                                                               (context_tokens, limit))
         return take_turns(contenders)

@@ -8,6 +8,8 @@ from compare.works import CHUNKS, PeerVariant, config, peer_variants
 SCOUT_TOKENS = 2048   # prefill that variants and codecs are ranked by
 FINALISTS = 3         # variants that are tried at a greater depth as well
 LOSING_FACTOR = 1.3   # slower than the best by this: no need to finish
+CLOSE_SHARE = 0.95    # of the best rate: one measurement does not tell these apart, so they all go into the rounds
+MOST_CLOSE = 2
 SCOUT_DECODE_TOKENS = 16
 EXTREME_CODECS = 3    # of the worst and of the best that are tried at a greater depth as well
 
@@ -41,8 +43,8 @@ def decode_rates(peer, variants, depth):
     return rates
 
 
-def best(rates):
-    return max(rates, key=rates.get)
+def ranked(rates):
+    return sorted(rates, key=rates.get, reverse=True)
 
 
 def is_q4(variant):
@@ -64,10 +66,10 @@ class Scout:
         return self.found[key]
 
     def peer_variants(self, work):
-        """(best of all, best q4_0) for this work."""
+        """(those that may be the best of all, the best q4_0) for this work."""
         find = self.rank_decode if work.kind == "decode" else self.rank_prefill
-        names = self.remember(f"llama.cpp {work}", lambda: find(work.depth))
-        return tuple(PeerVariant(**fields) for fields in names)
+        found = self.remember(f"llama.cpp {work}", lambda: find(work.depth))
+        return [PeerVariant(**fields) for fields in found["best"]], PeerVariant(**found["q4_0"])
 
     def rank_decode(self, depth):
         rates = decode_rates(self.peer, peer_variants("decode"), depth)
@@ -79,12 +81,12 @@ class Scout:
         rates = prefill_rates(self.peer, [v for v in peer_variants("prefill") if not is_q4(v)], tokens, math.inf)
         q4_rates = prefill_rates(self.peer, [v for v in peer_variants("prefill") if is_q4(v)], tokens, self.limit)
         if depth > tokens:
-            finalists = sorted(rates, key=rates.get, reverse=True)[:FINALISTS]
-            rates = prefill_rates(self.peer, finalists, depth, math.inf)
+            rates = prefill_rates(self.peer, ranked(rates)[:FINALISTS], depth, math.inf)
         return self.winners(rates, q4_rates)
 
     def winners(self, rates, q4_rates):
-        return [vars(best(rates)), vars(best({v: rate for v, rate in q4_rates.items() if is_q4(v)}))]
+        close = [v for v in ranked(rates) if rates[v] >= CLOSE_SHARE * max(rates.values())]
+        return {"best": [vars(v) for v in close[:MOST_CLOSE]], "q4_0": vars(next(filter(is_q4, ranked(q4_rates))))}
 
     def chunk(self, engine):
         """The prefill chunk that is fastest for bf16."""
@@ -92,7 +94,7 @@ class Scout:
             rates = {chunk: SCOUT_TOKENS / engine.open(SCOUT_TOKENS, 1, config("bf16", "bf16", chunk))
                      for chunk in CHUNKS}
             note("  " + ", ".join(f"{chunk}: {rate:.0f} tok/s" for chunk, rate in rates.items()))
-            return best(rates)
+            return ranked(rates)[0]
         return self.remember("chunk", find)
 
     def codec_rates(self, engine, depth, codecs):
@@ -115,8 +117,8 @@ class Scout:
         depth = min(work.depth, SCOUT_TOKENS)
         rates = self.remember(f"codecs at {depth}", lambda: self.codec_rates(engine, depth, codecs))[work.kind]
         if work.depth > depth:
-            order = sorted(rates, key=rates.get)
+            order = ranked(rates)
             extremes = dict.fromkeys(order[:EXTREME_CODECS] + order[-EXTREME_CODECS:])
             rates = self.remember(f"codecs at {work.depth}",
                                   lambda: self.codec_rates(engine, work.depth, list(extremes)))[work.kind]
-        return min(rates, key=rates.get), best(rates)
+        return ranked(rates)[-1], ranked(rates)[0]

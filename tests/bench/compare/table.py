@@ -23,20 +23,26 @@ def peer_cell(result):
     return f"{'<' if result['bound'] else ''}{number(rate(result))} ({result['name']})"
 
 
-def codec_cell(role, results):
+def fastest(results):
+    """Of llama.cpp's; None where there is none. One that was stopped may seem fast: it counts last."""
+    return max(results, key=lambda result: (not result["bound"], rate(result)), default=None)
+
+
+def codec_cell(role, results, peer):
     result = results.get(role)
     if result is None:
         return "-"
     codec = result["name"].split()[0].removeprefix("k=")
-    return f"{ratio(result, results['peer'])} ({codec})"
+    return f"{ratio(result, peer)} ({codec})"
 
 
 def row(label, results):
-    peer = results["peer"]
-    q4 = results.get("peer q4_0") or (peer if peer["name"].startswith("q4_0,") else None)
+    peers = [result for role, result in results.items() if role.startswith("llama.cpp ")]
+    peer = fastest(peers)
+    q4 = fastest([result for result in peers if result["name"].startswith("q4_0,")])
     cells = [label, peer_cell(peer), peer_cell(q4) if q4 else "-"]
     cells += [f"{number(rate(results[role]))} ({ratio(results[role], peer)})" for role in ROLES]
-    cells += [codec_cell("slowest codec", results), codec_cell("fastest codec", results)]
+    cells += [codec_cell(f"{extreme} codec", results, peer) for extreme in ("slowest", "fastest")]
     cells.append(ratio(results["int4"], q4) if q4 else "-")
     return "| " + " | ".join(cells) + " |"
 

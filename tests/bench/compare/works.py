@@ -57,7 +57,7 @@ class PeerVariant:
 
     def __str__(self):
         types = self.k if self.k == self.v else f"{self.k} K, {self.v} V"
-        return f"{types}, flash attention {'on' if self.flash else 'off'}, ubatch {self.ubatch}"
+        return f"{types}, fa {'on' if self.flash else 'off'}, ubatch {self.ubatch}"
 
 
 def peer_variants(kind):
