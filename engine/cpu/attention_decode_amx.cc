@@ -1,22 +1,23 @@
 // Attention of one query row on AMX tiles, to f32 accuracy: a float is the exact sum of three bf16
 // parts (8 bits of significand each), so a head's query is three rows of the A operand, and codes
 // of up to 8 bits and bf16 values are exact in bf16. Five heads fill a tile; the tile unit's time
-// does not depend on how many of its rows are used, and is a fraction of what the same f32 vector
+// does not depend on how many of its rows are used, and is a fraction of what the same vector
 // products take.
 #include "engine/base/float16.h"
 #include "engine/cpu/attention_decode_avx512.h"
 #include "engine/cpu/attention_tiles_amx.h"
 #include "engine/cpu/attention_vector.h"
+#include "engine/cpu/integer_rows_avx512.h"
 
 namespace kvpareto::cpu {
 namespace {
 
 constexpr int kParts = 3;
 constexpr int kHeadsPerTile = kTileRows / kParts;
-// Bytes cost as much to turn into bf16 as three heads' products on them.
+// Bytes cost as much to turn into bf16 as three heads' products on them take in integers.
 template <int kBits>
 constexpr bool OnVectors(int heads) {
-  return kBits == 32 || (kBits == 8 && heads <= 3);
+  return kBits == 8 && heads <= 3;
 }
 
 constexpr int kMaxSteps = kMaxHeadDim / kTileDepth;
@@ -31,11 +32,6 @@ struct IntegerTable {
   }
 };
 constexpr IntegerTable kIntegers;
-
-// 32 bytes as 16-bit lanes.
-__m512i LoadWords(const std::byte* from) {
-  return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-}
 
 // A unit of codes (bit_packing.h) as bf16 integers, in element order.
 template <int kBits>
@@ -93,14 +89,18 @@ void ExpandUnit<3>(const std::byte* from, uint16_t* to) {
   }
 }
 
-// `rows` rows of `pairs` pairs; `to` is packed.
+// Rows of `pairs` pairs; `to` is packed.
 template <int kBits>
-void Expand(const std::byte* from, size_t row_bytes, int rows, int pairs, uint16_t* to) {
+void Expand(const CodeRows& rows, int pairs, uint16_t* to) {
   constexpr int kUnitElements = kv::BitPacking<kBits>::kUnitElements;
+  constexpr int kUnitBytes = kv::BitPacking<kBits>::kUnitBytes;
   const int units = 2 * pairs / kUnitElements;
-  for (int r = 0; r < rows; ++r, from += row_bytes) {
-    for (int u = 0; u < units; ++u, to += kUnitElements)
-      ExpandUnit<kBits>(from + kv::BitPacking<kBits>::kUnitBytes * u, to);
+  for (int r = 0; r < rows.rows; ++r) {
+    const size_t offset = r * rows.row_bytes;
+    for (int u = 0; u < units; ++u, to += kUnitElements) {
+      PrefetchRow<kUnitBytes>(rows.next, offset + kUnitBytes * u);
+      ExpandUnit<kBits>(rows.codes + offset + kUnitBytes * u, to);
+    }
   }
 }
 
@@ -161,17 +161,23 @@ struct TileProducts {
   alignas(64) uint16_t a[kMaxSteps * kTileElements];               // A operands, by depth step
   alignas(64) uint16_t b[2 * kv::kBlockTokens * kMaxHeadDim / 2];  // expanded codes
   alignas(64) float sums[kTileRows * kColumns];
+  IntegerVectors integers;
 
   template <int kBits>
   void Dot(const DotArgs& args, int heads) {
-    if (OnVectors<kBits>(heads)) return DotHeads<kBits>(args, heads);
-    if constexpr (kBits < 32) {
+    if constexpr (kBits == 32) {
+      DotHeads<kBits>(args, heads);
+    } else if (OnVectors<kBits>(heads)) {
+      if constexpr (kBits <= 8) DotCodes<kBits>(args, heads, integers);
+    } else {
       const std::byte* keys = args.keys;
       size_t row_bytes = args.row_bytes;
       if constexpr (kBits < 16) {
-        Expand<kBits>(args.keys, args.row_bytes, args.rows, kv::kBlockTokens, b);
+        Expand<kBits>({args.keys, args.next, args.row_bytes, args.rows}, kv::kBlockTokens, b);
         keys = reinterpret_cast<const std::byte*>(b);
         row_bytes = PairBytes<16>(kv::kBlockTokens);
+      } else {
+        PrefetchBytes(args.next, 0, args.rows * args.row_bytes);
       }
       for (int h = 0; h < heads; h += kHeadsPerTile) {
         const int count = heads - h < kHeadsPerTile ? heads - h : kHeadsPerTile;
@@ -195,17 +201,22 @@ struct TileProducts {
 
   template <int kBits>
   void Weigh(const WeighArgs& args, int heads, int channels) {
-    if (OnVectors<kBits>(heads)) return WeighChannels<kBits>(args, heads, channels);
-    if constexpr (kBits < 32) {
+    if constexpr (kBits == 32) {
+      WeighChannels<kBits>(args, heads, channels);
+    } else if (OnVectors<kBits>(heads)) {
+      if constexpr (kBits <= 8) WeighCodeChannels<kBits>(args, heads, channels, integers);
+    } else {
       // Rows of the last tile must all be there; an open block's remainder goes on vectors.
       const int whole = args.rows / kTileRows * kTileRows;
       if (whole > 0) {
         const std::byte* values = args.values;
         size_t row_bytes = args.row_bytes;
         if constexpr (kBits < 16) {
-          Expand<kBits>(args.values, args.row_bytes, whole, channels, b);
+          Expand<kBits>({args.values, args.next, args.row_bytes, whole}, channels, b);
           values = reinterpret_cast<const std::byte*>(b);
           row_bytes = PairBytes<16>(channels);
+        } else {
+          PrefetchBytes(args.next, 0, args.rows * args.row_bytes);
         }
         for (int h = 0; h < heads; h += kHeadsPerTile) {
           const int count = heads - h < kHeadsPerTile ? heads - h : kHeadsPerTile;
@@ -229,6 +240,7 @@ struct TileProducts {
       }
       if (whole == args.rows) return;
       WeighArgs rest = args;
+      rest.next = nullptr;
       rest.values += whole * args.row_bytes;
       rest.rows -= whole;
       rest.p += 2 * whole;

@@ -1,19 +1,30 @@
-// Attention of one query row on f32 vectors.
+// Attention of one query row on vectors: codes in integers, bf16 and f32 in f32.
 #include "engine/cpu/attention_decode_avx512.h"
 
 #include "engine/cpu/attention_vector.h"
+#include "engine/cpu/integer_rows_avx512.h"
 
 namespace kvpareto::cpu {
 namespace {
 
 struct VectorProducts {
+  IntegerVectors integers;
+
   template <int kBits>
   void Dot(const DotArgs& args, int heads) {
-    DotHeads<kBits>(args, heads);
+    if constexpr (kBits <= 8) {
+      DotCodes<kBits>(args, heads, integers);
+    } else {
+      DotHeads<kBits>(args, heads);
+    }
   }
   template <int kBits>
   void Weigh(const WeighArgs& args, int heads, int channels) {
-    WeighChannels<kBits>(args, heads, channels);
+    if constexpr (kBits <= 8) {
+      WeighCodeChannels<kBits>(args, heads, channels, integers);
+    } else {
+      WeighChannels<kBits>(args, heads, channels);
+    }
   }
 };
 

@@ -94,18 +94,28 @@ void Multiply(const float* factors, int n, float* to) {
   }
 }
 
-// Asks for a tile while the one before it is computed on: tiles of one head lie too far apart for
-// the hardware to foresee the next.
-void PrefetchKeys(const AttentionTask& task, const TilePiece& piece) {
-  const std::byte* const tile = piece.k_tile(task.kv_head);
-  if (piece.layout->tile_tokens > kv::kBlockTokens) return;  // a window's rows are far apart too
-  for (size_t i = 0; i < piece.layout->k_tile_bytes; i += 64) _mm_prefetch(tile + i, _MM_HINT_T0);
+// What the tile after this one takes from memory while this one is computed on. The products
+// prefetch its elements row by row; its parameters, behind them, are asked for at once, and so is
+// all of it when the products do not read this tile in place.
+const std::byte* NextKeys(const AttentionTask& task, const TilePiece* piece) {
+  // A window's rows are far apart.
+  if (piece == nullptr || piece->layout->tile_tokens > kv::kBlockTokens) return nullptr;
+  return piece->k_tile(task.kv_head);
 }
 
-void PrefetchValues(const AttentionTask& task, const TilePiece& piece) {
-  const std::byte* const tile = piece.v_tile(task.kv_head);
-  if (piece.layout->tile_tokens > kv::kBlockTokens) return;
-  for (size_t i = 0; i < piece.layout->v_tile_bytes; i += 64) _mm_prefetch(tile + i, _MM_HINT_T0);
+const std::byte* NextValues(const AttentionTask& task, const TilePiece* piece) {
+  if (piece == nullptr || piece->layout->tile_tokens > kv::kBlockTokens) return nullptr;
+  return piece->v_tile(task.kv_head);
+}
+
+void PrefetchBytes(const std::byte* from, size_t first, size_t last) {
+  if (from == nullptr) return;
+  for (size_t i = first / 64 * 64; i < last; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
+}
+
+// Bytes of a tile's elements; parameters follow.
+size_t ElementBytes(const TileFormat& format, int head_dim) {
+  return static_cast<size_t>(kv::kBlockTokens) * head_dim * format.bits / 8;
 }
 
 // --- Scores ---
@@ -161,6 +171,7 @@ void ScorePerToken(const AttentionTask& task, const TileFormat& format,
       }
     }
     dot.keys += dot.rows * dot.row_bytes;
+    if (dot.next != nullptr) dot.next += dot.rows * dot.row_bytes;
     dot.q += channels;
   }
 }
@@ -202,9 +213,10 @@ void ScoreCodes(const AttentionTask& task, const TileFormat& format,
 
 // Scores of all heads against the piece's kBlockTokens slots; invalid ones are whatever they are.
 template <typename Products>
-void ScorePiece(const AttentionTask& task, const TilePiece& piece, DecodeScratch<Products>& scratch,
-                float* scores) {
-  DotArgs dot = {.rows = task.head_dim / 2,
+void ScorePiece(const AttentionTask& task, const TilePiece& piece, const std::byte* next,
+                DecodeScratch<Products>& scratch, float* scores) {
+  DotArgs dot = {.next = next,
+                 .rows = task.head_dim / 2,
                  .q = scratch.q,
                  .q_stride = task.head_dim,
                  .scores = scores,
@@ -212,6 +224,8 @@ void ScorePiece(const AttentionTask& task, const TilePiece& piece, DecodeScratch
   const kv::CodecId codec = piece.layout->k_codec;
   if (codec == kv::CodecId::kBf16) return ScoreBf16(task, piece, scratch, dot);
   const auto dot_decoded = [&] {
+    PrefetchBytes(next, 0, piece.layout->k_tile_bytes);
+    dot.next = nullptr;
     dot.keys = reinterpret_cast<const std::byte*>(scratch.decoded);
     dot.row_bytes = PairBytes<32>(kv::kBlockTokens);
     scratch.products.template Dot<32>(dot, task.group);
@@ -227,6 +241,7 @@ void ScorePiece(const AttentionTask& task, const TilePiece& piece, DecodeScratch
     return dot_decoded();
   }
   LoadParams(format, dot.keys, scratch.params);
+  PrefetchBytes(next, ElementBytes(format, task.head_dim), piece.layout->k_tile_bytes);
   switch (format.bits) {
     case 8:
       return ScoreCodes<8>(task, format, scratch, dot);
@@ -257,10 +272,12 @@ void WeighBf16(const AttentionTask& task, const TilePiece& piece, Slots slots,
       _mm512_store_si512(scratch.edge + 2 * c,
                          _mm512_and_si512(lanes, _mm512_set1_epi32(static_cast<int>(keep))));
     }
-    weigh.values = reinterpret_cast<const std::byte*>(scratch.edge);
-    weigh.rows = 1;
-    weigh.p = p + 2 * row;
-    scratch.products.template Weigh<16>(weigh, task.group, task.head_dim);
+    WeighArgs weigh_edge = weigh;
+    weigh_edge.next = nullptr;
+    weigh_edge.values = reinterpret_cast<const std::byte*>(scratch.edge);
+    weigh_edge.rows = 1;
+    weigh_edge.p = p + 2 * row;
+    scratch.products.template Weigh<16>(weigh_edge, task.group, task.head_dim);
   };
   weigh.row_bytes = row_bytes;
   int begin = slots.begin / 2;
@@ -280,6 +297,7 @@ template <int kBits, typename Products>
 void WeighPerToken(const AttentionTask& task, const float* scale, const float* zero, int c,
                    int channels, DecodeScratch<Products>& scratch, WeighArgs weigh) {
   weigh.values += PairBytes<kBits>(c);
+  if (weigh.next != nullptr) weigh.next += PairBytes<kBits>(c);
   weigh.out += c;
   for (int h = 0; h < task.group; ++h) {
     const float bias = MultiplyAndDot(weigh.p + h * weigh.p_stride, scale, zero, kv::kBlockTokens,
@@ -366,8 +384,9 @@ void WeighCodes(const AttentionTask& task, const TileFormat& format,
 // Adds the piece's values, weighted by p [group, kScoreStride], to the states' outputs.
 template <typename Products>
 void WeighPiece(const AttentionTask& task, const TilePiece& piece, Slots slots,
-                DecodeScratch<Products>& scratch, const float* p) {
-  WeighArgs weigh = {.rows = kv::kBlockTokens / 2,
+                const std::byte* next, DecodeScratch<Products>& scratch, const float* p) {
+  WeighArgs weigh = {.next = next,
+                     .rows = kv::kBlockTokens / 2,
                      .p = p,
                      .p_stride = kScoreStride,
                      .out = task.states[0].o,
@@ -375,6 +394,8 @@ void WeighPiece(const AttentionTask& task, const TilePiece& piece, Slots slots,
   const kv::CodecId codec = piece.layout->v_codec;
   if (codec == kv::CodecId::kBf16) return WeighBf16(task, piece, slots, scratch, weigh);
   const auto weigh_decoded = [&] {
+    PrefetchBytes(next, 0, piece.layout->v_tile_bytes);
+    weigh.next = nullptr;
     weigh.values = reinterpret_cast<const std::byte*>(scratch.decoded);
     weigh.row_bytes = PairBytes<32>(task.head_dim);
     scratch.products.template Weigh<32>(weigh, task.group, task.head_dim);
@@ -392,6 +413,7 @@ void WeighPiece(const AttentionTask& task, const TilePiece& piece, Slots slots,
     return weigh_decoded();
   }
   LoadParams(format, weigh.values, scratch.params);
+  PrefetchBytes(next, ElementBytes(format, task.head_dim), piece.layout->v_tile_bytes);
   switch (format.bits) {
     case 8:
       return WeighCodes<8>(task, format, scratch, weigh);
@@ -411,6 +433,36 @@ size_t DecodeScratchBytes(int group, int head_dim) {
   return sizeof(DecodeScratch<Products>) + sizeof(float) * GroupFloats(group, head_dim);
 }
 
+// Scores of all heads against `count` pieces, masked; the values of the first of them come next.
+template <typename Products>
+void ScorePieces(const AttentionTask& task, const TilePiece* pieces, int count,
+                 DecodeScratch<Products>& scratch) {
+  for (int i = 0; i < count; ++i) {
+    const std::byte* const next =
+        i + 1 < count ? NextKeys(task, &pieces[i + 1]) : NextValues(task, pieces);
+    float* const scores = scratch.scores + i * kv::kBlockTokens;
+    ScorePiece(task, pieces[i], next, scratch, scores);
+    if (task.bias_q != nullptr) {
+      AddBias(task, AnglesOf(task.angles, pieces[i].position, scratch.decoded), 0, task.group,
+              scores, kScoreStride);
+    }
+    const Slots slots = VisibleSlots(task, pieces[i], task.first_position);
+    for (int h = 0; h < task.group; ++h) MaskScores(slots, scores + h * kScoreStride);
+  }
+}
+
+// Adds the pieces' values; the keys of `after`, if any, come next.
+template <typename Products>
+void WeighPieces(const AttentionTask& task, const TilePiece* pieces, int count,
+                 const TilePiece* after, DecodeScratch<Products>& scratch) {
+  for (int i = 0; i < count; ++i) {
+    const std::byte* const next =
+        i + 1 < count ? NextValues(task, &pieces[i + 1]) : NextKeys(task, after);
+    WeighPiece(task, pieces[i], VisibleSlots(task, pieces[i], task.first_position), next, scratch,
+               scratch.scores + i * kv::kBlockTokens);
+  }
+}
+
 // The states' outputs are contiguous: [group, head_dim].
 template <typename Products>
 void DecodeAttention(const AttentionTask& task, std::byte* bytes) {
@@ -422,33 +474,14 @@ void DecodeAttention(const AttentionTask& task, std::byte* bytes) {
   Fill(0.0f, task.group * task.head_dim, task.states[0].o);
   for (int first = 0; first < task.num_pieces; first += kRoundPieces) {
     const int left = task.num_pieces - first;
-    const int pieces = left < kRoundPieces ? left : kRoundPieces;
-    for (int i = 0; i < pieces; ++i) {
-      const TilePiece& piece = task.pieces[first + i];
-      const Slots slots = VisibleSlots(task, piece, task.first_position);
-      float* const scores = scratch.scores + i * kv::kBlockTokens;
-      if (i + 1 < pieces) {
-        PrefetchKeys(task, task.pieces[first + i + 1]);
-      } else {
-        PrefetchValues(task, task.pieces[first]);
-      }
-      ScorePiece(task, piece, scratch, scores);
-      if (task.bias_q != nullptr) {
-        AddBias(task, AnglesOf(task.angles, piece.position, scratch.decoded), 0, task.group, scores,
-                kScoreStride);
-      }
-      for (int h = 0; h < task.group; ++h) MaskScores(slots, scores + h * kScoreStride);
-    }
+    const int count = left < kRoundPieces ? left : kRoundPieces;
+    const TilePiece* const pieces = task.pieces + first;
+    ScorePieces(task, pieces, count, scratch);
     for (int h = 0; h < task.group; ++h) {
-      Softmax(scratch.scores + h * kScoreStride, pieces * kv::kBlockTokens, task.head_dim,
+      Softmax(scratch.scores + h * kScoreStride, count * kv::kBlockTokens, task.head_dim,
               task.states[h]);
     }
-    for (int i = 0; i < pieces; ++i) {
-      const TilePiece& piece = task.pieces[first + i];
-      if (i + 1 < pieces) PrefetchValues(task, task.pieces[first + i + 1]);
-      WeighPiece(task, piece, VisibleSlots(task, piece, task.first_position), scratch,
-                 scratch.scores + i * kv::kBlockTokens);
-    }
+    WeighPieces(task, pieces, count, left > count ? pieces + count : nullptr, scratch);
   }
 }
 
