@@ -46,24 +46,13 @@ class CpuBackend : public Backend {
  public:
   CpuBackend(Isa isa, int threads)
       : isa_(isa),
+        name_(absl::StrCat("cpu-", std::string(cpu::IsaName(isa)))),
         pool_(threads),
         elementwise_(cpu::ElementwiseFor(isa)),
         linear_(isa, &pool_),
         attention_(cpu::AttentionKernel::Create(isa, &pool_)) {}
 
-  std::string_view name() const override {
-    switch (isa_) {
-      case Isa::kScalar:
-        return "cpu-scalar";
-      case Isa::kAvx2:
-        return "cpu-avx2";
-      case Isa::kAvx512:
-        return "cpu-avx512";
-      case Isa::kAmx:
-        break;
-    }
-    return "cpu-amx";
-  }
+  std::string_view name() const override { return name_; }
   size_t activation_bytes() const override { return sizeof(float); }
 
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) override {
@@ -127,6 +116,7 @@ class CpuBackend : public Backend {
   }
 
   const Isa isa_;
+  const std::string name_;
   cpu::ThreadPool pool_;
   cpu::HostRegions regions_;  // of the weights
   const cpu::ElementwiseKernels& elementwise_;
@@ -227,20 +217,12 @@ void CpuBackend::GatherRows(Activations x, std::span<const int32_t> rows, Activa
   }
 }
 
-std::optional<Isa> IsaNamed(std::string_view name) {
-  if (name == "scalar") return Isa::kScalar;
-  if (name == "avx2") return Isa::kAvx2;
-  if (name == "avx512") return Isa::kAvx512;
-  if (name == "amx") return Isa::kAmx;
-  return std::nullopt;
-}
-
 absl::StatusOr<Isa> ParseIsa(std::string_view name) {
   const char* environment = std::getenv("KVPARETO_CPU_ISA");
   if (name == "auto" && environment != nullptr) name = environment;
   const Isa best = cpu::DetectIsa();
   if (name == "auto") return best;
-  const std::optional<Isa> wanted = IsaNamed(name);
+  const std::optional<Isa> wanted = cpu::FindIsa(name);
   if (!wanted) {
     return MakeError(absl::StatusCode::kInvalidArgument, "CPU_ISA_UNKNOWN",
                      absl::StrCat("instruction set '", std::string(name),

@@ -11,7 +11,7 @@ namespace kvpareto {
 
 struct CpuBackendOptions {
   int threads = 0;  // 0: one per core this process may use
-  // "auto" (the best this machine has), "scalar", "avx2", "avx512", "amx". The environment variable
+  // "auto" (the best this machine has) or a name that FindIsa knows. The environment variable
   // KVPARETO_CPU_ISA, when set, overrides "auto".
   std::string_view isa = "auto";
 };

@@ -4,8 +4,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <iterator>
+
 namespace kvpareto::cpu {
 namespace {
+
+constexpr Isa kIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
+constexpr std::string_view kNames[] = {"scalar", "avx2", "avx512", "amx"};
+static_assert(std::size(kIsas) == std::size(kNames));
 
 struct CpuidResult {
   uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -58,6 +64,17 @@ bool HasAmx() {
 }
 
 }  // namespace
+
+std::span<const Isa> AllIsas() { return kIsas; }
+
+std::string_view IsaName(Isa isa) { return kNames[static_cast<int>(isa)]; }
+
+std::optional<Isa> FindIsa(std::string_view name) {
+  for (const Isa isa : kIsas) {
+    if (IsaName(isa) == name) return isa;
+  }
+  return std::nullopt;
+}
 
 Isa DetectIsa() {
   static const Isa isa = !HasAvx2()     ? Isa::kScalar

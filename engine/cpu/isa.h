@@ -2,6 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
 
 namespace kvpareto::cpu {
 
@@ -11,7 +14,17 @@ namespace kvpareto::cpu {
 // A machine that has one has all before it.
 enum class Isa : uint8_t { kScalar, kAvx2, kAvx512, kAmx };
 
+// All of them, in order.
+std::span<const Isa> AllIsas();
+
+// "scalar", "avx2", "avx512", "amx".
+std::string_view IsaName(Isa isa);
+std::optional<Isa> FindIsa(std::string_view name);
+
 // The best this machine has. For AMX the OS permission is asked for (arch_prctl) on the first call.
 Isa DetectIsa();
+
+// Whether prefill multiplies values rounded to bf16.
+constexpr bool PrefillsInBf16(Isa isa) { return isa >= Isa::kAmx; }
 
 }  // namespace kvpareto::cpu

@@ -13,6 +13,7 @@
 #include "engine/base/float16.h"
 #include "engine/cpu/attention.h"
 #include "engine/kv/block_layout.h"
+#include "tests/bench/bench_isa.h"
 
 namespace kvpareto::cpu {
 namespace {
@@ -121,7 +122,7 @@ void RunAttention(benchmark::State& state, const Shape& shape, kv::LayerCodecs c
   sequence.key_bias = key_bias;
 
   ThreadPool pool(threads);
-  const auto attention = AttentionKernel::Create(DetectIsa(), &pool);
+  const auto attention = AttentionKernel::Create(BenchIsa(), &pool);
   int layer = 0;
   for (auto _ : state) {
     sequence.spans = cache.layers[layer];
@@ -168,6 +169,11 @@ void DecodeSizes(benchmark::internal::Benchmark* b) {
 BENCHMARK_CAPTURE(Prefill, smollm2_bf16, kSmolLm2, "bf16", "bf16")->Apply(PrefillSizes);
 BENCHMARK_CAPTURE(Prefill, smollm2_int4_channel_token_g32, kSmolLm2, "int4-channel",
                   "int4-token-g32")
+    ->Apply(PrefillSizes);
+BENCHMARK_CAPTURE(Prefill, smollm2_int4, kSmolLm2, "int4-channel", "int4-token")
+    ->Apply(PrefillSizes);
+BENCHMARK_CAPTURE(Prefill, qwen1_5b_bf16, kQwen1B5, "bf16", "bf16")->Apply(PrefillSizes);
+BENCHMARK_CAPTURE(Prefill, qwen1_5b_int4, kQwen1B5, "int4-channel", "int4-token")
     ->Apply(PrefillSizes);
 BENCHMARK_CAPTURE(Prefill, llama8b_bf16, kLlama8b, "bf16", "bf16")
     ->ArgNames({"tokens", "threads"})
@@ -236,8 +242,8 @@ void StoreAndSeal(benchmark::State& state, const char* codec) {
   for (SealItem& item : seals) item.k_ranges = item.v_ranges = ranges;
   ThreadPool pool(1);
   for (auto _ : state) {
-    StoreKv(DetectIsa(), pool, store);
-    Seal(DetectIsa(), pool, seal);
+    StoreKv(BenchIsa(), pool, store);
+    Seal(BenchIsa(), pool, seal);
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * blocks * kv::kBlockTokens);

@@ -1,9 +1,10 @@
 // Linear layers on the CPU at the shapes of real models: GB/s of weights for decode rows (floor:
-// the memory), GFLOP/s for prefill rows (floor: AMX). Arguments: weight type, outputs, columns,
-// rows, threads.
+// the memory), GFLOP/s for prefill rows (floor: AMX or vdpbf16ps). Arguments: weight type, outputs,
+// columns, rows, threads.
 #include <benchmark/benchmark.h>
 
 #include "engine/cpu/linear.h"
+#include "tests/bench/bench_isa.h"
 #include "tests/cpu/random_weight.h"
 
 namespace kvpareto::cpu {
@@ -15,7 +16,7 @@ constexpr size_t kWorkingSetBytes = 96 << 20;
 class Layer {
  public:
   Layer(TensorType type, int outputs, int cols, int rows, int threads)
-      : pool_(threads), kernel_(DetectIsa(), &pool_), rows_(rows), outputs_(outputs), cols_(cols) {
+      : pool_(threads), kernel_(BenchIsa(), &pool_), rows_(rows), outputs_(outputs), cols_(cols) {
     const RandomTensor tensor = MakeRandomTensor(type, outputs, cols, 1);
     size_t bytes = 0;
     do {

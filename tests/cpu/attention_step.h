@@ -135,7 +135,7 @@ class Step {
   // probabilities and values.
   double Tolerance(Isa isa, bool decode, const OracleRow& row) const {
     constexpr double kFloatUlp = 0x1p-24;
-    if (isa == Isa::kAmx && !decode) {
+    if (PrefillsInBf16(isa) && !decode) {
       // q and quantized k are rounded to bf16 (2^-9 relative each), errors independent from term to
       // term: five standard deviations of uniform rounding errors of the largest score. Then p and
       // v are rounded as well.

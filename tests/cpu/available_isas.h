@@ -1,6 +1,8 @@
 // The instruction sets that tests run on: all that this machine has.
 #pragma once
 
+#include <algorithm>
+#include <string>
 #include <vector>
 
 #include "engine/cpu/isa.h"
@@ -9,17 +11,17 @@ namespace kvpareto::cpu {
 
 inline std::vector<Isa> AvailableIsas() {
   std::vector<Isa> isas;
-  for (Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx}) {
+  for (const Isa isa : AllIsas()) {
     if (isa <= DetectIsa()) isas.push_back(isa);
   }
   return isas;
 }
 
-inline const char* Name(Isa isa) {
-  return isa == Isa::kScalar   ? "scalar"
-         : isa == Isa::kAvx2   ? "avx2"
-         : isa == Isa::kAvx512 ? "avx512"
-                               : "amx";
+// As a part of a test's name, which knows no '-'.
+inline std::string Name(Isa isa) {
+  std::string name(IsaName(isa));
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
 }
 
 }  // namespace kvpareto::cpu

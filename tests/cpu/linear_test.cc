@@ -76,7 +76,7 @@ double Tolerance(const Reference& reference, size_t i, int cols, Isa isa, Kind k
                  TensorType type) {
   const double accumulation = 4.0 * std::sqrt(cols) * 0x1p-24 * reference.magnitude[i];
   const double six_sigma = 6.0 / std::sqrt(3.0);
-  if (kind == Kind::kPrefill && isa == Isa::kAmx) {
+  if (kind == Kind::kPrefill && PrefillsInBf16(isa)) {
     return accumulation + six_sigma * std::sqrt(2.0) * 0x1p-8 * reference.root_squares[i];
   }
   if (kind == Kind::kDecode && isa != Isa::kScalar && !IsFloat(type)) {
@@ -202,7 +202,7 @@ INSTANTIATE_TEST_SUITE_P(All, LinearTest,
                          testing::Combine(testing::ValuesIn(AvailableIsas()),
                                           testing::ValuesIn(kAllTypes)),
                          [](const auto& i) {
-                           return std::string(Name(std::get<0>(i.param))) + "_" +
+                           return Name(std::get<0>(i.param)) + "_" +
                                   std::string(GetTensorTypeInfo(std::get<1>(i.param)).name);
                          });
 
