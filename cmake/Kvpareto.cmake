@@ -1,6 +1,6 @@
 # kvpareto_layer(NAME [DEPS...]): the static library of one engine folder, from all its .cc files.
-# Files named *_avx2.cc, *_avx512.cc and *_amx.cc are compiled for that instruction set; they are entered only
-# after a run-time check, and hold nothing that another translation unit could be merged with.
+# Files named *_avx2.cc, *_avx512.cc, *_avx512bf16.cc and *_amx.cc are compiled for that instruction set; they are
+# entered only after a run-time check, and hold nothing that another translation unit could be merged with.
 function(kvpareto_layer name)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   if(sources)
@@ -19,6 +19,8 @@ function(kvpareto_layer name)
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mbmi2")
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${avx512}")
+    elseif(source MATCHES "_avx512bf16\\.cc$")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${avx512};-mavx512bf16")
     elseif(source MATCHES "_amx\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "${avx512};-mavx512bf16;-mamx-tile;-mamx-bf16;-mamx-int8")

@@ -116,7 +116,8 @@ struct ScoreOptions {
   // computed as generated ones are, a prefill chunk in a step.
   bool encode_on_write = false;
   // Decoded tokens read the same, but are computed by the kernels of prefill chunks: several times
-  // faster on a long text, with less exact products where the backend has them (bf16 on AMX).
+  // faster on a long text, with less exact products where the backend has them (bf16 on CPUs with
+  // AVX512-BF16 or AMX).
   bool prefill_arithmetic = false;
   int max_decode_rows = kMaxScoreDecodeRows;  // of one step; changes nothing but speed
 };

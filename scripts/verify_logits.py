@@ -9,7 +9,7 @@ oracle differs from itself, because some values fall to the other side of a roun
 of the comparison, measured here for every config ("floor"); no two float32 implementations agree better. The engine
 passes when its error is of that size (root mean square at most 2 floors, maximum at most 3), 99.9% of its logits
 under the bf16 cache are within 1e-2 standard deviations (1.5 floors, where that is more), and every argmax is the same
-but for ties closer than the floor. The AMX path multiplies bf16 and has tolerances of its own. MODEL is a GGUF file or a Hugging Face directory.
+but for ties closer than the floor. The bf16 paths (avx512-bf16, amx) have tolerances of their own. MODEL is a GGUF file or a Hugging Face directory.
 Needs numpy and `tokenizers`, and for GGUF files `gguf` (pip). Exit code 1 on a failure.
 """
 import argparse
@@ -28,7 +28,8 @@ from kv_cache import KvConfig  # noqa: E402
 import model_files  # noqa: E402
 
 # In standard deviations of the logits: what bf16 products in every layer add to the floor.
-AMX_MAX_ERROR, AMX_RMS_ERROR = 2e-1, 3e-2
+BF16_ISAS = ("avx512-bf16", "amx")
+BF16_MAX_ERROR, BF16_RMS_ERROR = 2e-1, 3e-2
 BF16 = "k=bf16 v=bf16 sink=16 recent=0 chunk=64"
 CONFIGS = [
     BF16,
@@ -101,14 +102,14 @@ def noise_floor(oracle, tokens, config, decode_from, expected):
 
 def failure_of(error, floor, isa, quantized):
     """Empty if the engine passes."""
-    amx = isa == "amx"
-    if error.rms > 2 * floor.rms + (AMX_RMS_ERROR if amx else 0):
+    bf16 = isa in BF16_ISAS
+    if error.rms > 2 * floor.rms + (BF16_RMS_ERROR if bf16 else 0):
         return "rms error"
-    if error.max > 3 * floor.max + (AMX_MAX_ERROR if amx else 0):
+    if error.max > 3 * floor.max + (BF16_MAX_ERROR if bf16 else 0):
         return "max error"
-    if not amx and not quantized and error.p999 > max(1e-2, 1.5 * floor.p999):
+    if not bf16 and not quantized and error.p999 > max(1e-2, 1.5 * floor.p999):
         return "99.9% error"
-    if error.lost > 2 * floor.max + (AMX_MAX_ERROR if amx else 0):
+    if error.lost > 2 * floor.max + (BF16_MAX_ERROR if bf16 else 0):
         return "argmax differs"
     return ""
 
@@ -119,7 +120,7 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--text", type=pathlib.Path, default=ROOT / "deploy/samples/northanger_abbey_prompt.txt")
     parser.add_argument("--tokens", type=int, default=256)
-    parser.add_argument("--isa", choices=["scalar", "avx2", "avx512", "amx"], default="avx512",
+    parser.add_argument("--isa", choices=["scalar", "avx2", "avx512", *BF16_ISAS], default="avx512",
                         help="compute path (default avx512: float32)")
     parser.add_argument("--configs", nargs="*", default=CONFIGS, help="KV configs to compare")
     args = parser.parse_args()

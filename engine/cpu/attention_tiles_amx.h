@@ -6,29 +6,15 @@
 // it): OrderMemory() stands between ordinary stores and the tile loads that read them.
 #pragma once
 
-#include <immintrin.h>
-
-#include <cstddef>
-#include <cstdint>
+#include "engine/cpu/attention_operands_bf16.h"
 
 namespace kvpareto::cpu {
 namespace {
 
 inline constexpr int kTileRows = 16;                          // of A and of the sums
 inline constexpr int kTileColumns = 16;                       // of B and of the sums
-inline constexpr int kTileDepth = 32;                         // the reduced index, in elements
 inline constexpr int kTileElements = kTileRows * kTileDepth;  // of A, contiguous
 inline constexpr int kTileRowBytes = 64;
-
-constexpr int DepthSteps(int depth) { return (depth + kTileDepth - 1) / kTileDepth; }
-
-// Depth step s of A meets rows of B from depth DepthStart(s) on. When steps don't divide the depth
-// (at least one step), the last one overlaps the one before, and A is zero where it repeats: no
-// operand is read beyond its end.
-constexpr int DepthStart(int step, int depth) {
-  const int start = step * kTileDepth;
-  return start + kTileDepth <= depth ? start : depth - kTileDepth;
-}
 
 inline void OrderMemory() { asm volatile("" ::: "memory"); }
 

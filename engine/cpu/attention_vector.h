@@ -25,7 +25,11 @@ void PrefillAttentionAvx512(const AttentionTask& task, std::byte* scratch);
 int PrefillRowsAvx512(int group, int head_dim);
 size_t PrefillScratchBytesAvx512(int group, int head_dim, bool key_bias);
 
-// Isa::kAmx: bf16 operands, f32 sums; the key bias term to 2^-17 of its factors. head_dim >= 32.
+// Isa::kAvx512Bf16 and Isa::kAmx: bf16 operands, f32 sums; the key bias term to 2^-17 of its
+// factors. head_dim >= 32.
+void PrefillAttentionAvx512Bf16(const AttentionTask& task, std::byte* scratch);
+int PrefillRowsAvx512Bf16(int group, int head_dim);
+size_t PrefillScratchBytesAvx512Bf16(int group, int head_dim, bool key_bias);
 void PrefillAttentionAmx(const AttentionTask& task, std::byte* scratch);
 int PrefillRowsAmx(int group, int head_dim);
 size_t PrefillScratchBytesAmx(int group, int head_dim, bool key_bias);

@@ -226,7 +226,7 @@ absl::StatusOr<Isa> ParseIsa(std::string_view name) {
   if (!wanted) {
     return MakeError(absl::StatusCode::kInvalidArgument, "CPU_ISA_UNKNOWN",
                      absl::StrCat("instruction set '", std::string(name),
-                                  "': expected auto, scalar, avx2, avx512 or amx"),
+                                  "': expected auto, scalar, avx2, avx512, avx512-bf16 or amx"),
                      {{"isa", std::string(name)}});
   }
   if (*wanted > best) {

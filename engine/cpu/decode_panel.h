@@ -16,8 +16,8 @@ void DecodePanelScalar(const PanelView& panel, float* out);
 void DecodePanelAvx2(const PanelView& panel, float* out);
 void DecodePanelAvx512(const PanelView& panel, float* out);
 
-// Units [first_unit, first_unit + units) rounded to bf16 in the order of an AMX B operand, which is
-// that of bf16 panels: out [units, 16, 16, 2].
-void DecodePanelAmx(const PanelView& panel, int first_unit, int units, uint16_t* out);
+// Units [first_unit, first_unit + units) rounded to bf16 in the order of bf16 panels, which is that
+// of a B operand of bf16 products: out [units, 16, 16, 2]. Needs Isa::kAvx512Bf16.
+void DecodePanelBf16(const PanelView& panel, int first_unit, int units, uint16_t* out);
 
 }  // namespace kvpareto::cpu

@@ -9,8 +9,8 @@
 namespace kvpareto::cpu {
 namespace {
 
-constexpr Isa kIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
-constexpr std::string_view kNames[] = {"scalar", "avx2", "avx512", "amx"};
+constexpr Isa kIsas[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx};
+constexpr std::string_view kNames[] = {"scalar", "avx2", "avx512", "avx512-bf16", "amx"};
 static_assert(std::size(kIsas) == std::size(kNames));
 
 struct CpuidResult {
@@ -51,13 +51,16 @@ bool HasAvx512() {
          HasBits(leaf7.ebx, kF | kDq | kBw | kVl) && HasBits(leaf7.ecx, kVbmi | kVnni);
 }
 
+bool HasAvx512Bf16() {
+  constexpr uint32_t kBf16 = 1u << 5;
+  return HasAvx512() && HasBits(Cpuid(7, 1).eax, kBf16);
+}
+
 bool HasAmx() {
   constexpr uint64_t kTileState = (1u << 17) | (1u << 18);
   constexpr uint32_t kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;
-  constexpr uint32_t kAvx512Bf16 = 1u << 5;
-  if (!HasBits(EnabledState(), kTileState)) return false;
+  if (!HasAvx512Bf16() || !HasBits(EnabledState(), kTileState)) return false;
   if (!HasBits(Cpuid(7, 0).edx, kAmxBf16 | kAmxTile | kAmxInt8)) return false;
-  if (!HasBits(Cpuid(7, 1).eax, kAvx512Bf16)) return false;
   constexpr int kArchReqXcompPerm = 0x1023;
   constexpr int kTileDataFeature = 18;
   return syscall(SYS_arch_prctl, kArchReqXcompPerm, kTileDataFeature) == 0;
@@ -77,10 +80,11 @@ std::optional<Isa> FindIsa(std::string_view name) {
 }
 
 Isa DetectIsa() {
-  static const Isa isa = !HasAvx2()     ? Isa::kScalar
-                         : !HasAvx512() ? Isa::kAvx2
-                         : !HasAmx()    ? Isa::kAvx512
-                                        : Isa::kAmx;
+  static const Isa isa = !HasAvx2()         ? Isa::kScalar
+                         : !HasAvx512()     ? Isa::kAvx2
+                         : !HasAvx512Bf16() ? Isa::kAvx512
+                         : !HasAmx()        ? Isa::kAvx512Bf16
+                                            : Isa::kAmx;
   return isa;
 }
 

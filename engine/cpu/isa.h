@@ -10,14 +10,15 @@ namespace kvpareto::cpu {
 
 // kScalar: plain C++, the definition. kAvx2: f32 arithmetic on AVX2 with FMA, F16C and BMI2
 // (Haswell and later, Zen). kAvx512: on AVX-512 (F, BW, DQ, VL, VBMI, VNNI: Ice Lake and later).
-// kAmx: as kAvx512 for decode rows; prefill rows and prefill attention multiply bf16 on AMX tiles.
+// The others are as kAvx512 for decode rows; prefill rows and prefill attention multiply bf16:
+// kAvx512Bf16 on vectors (AVX512-BF16: Cooper Lake, Zen 4), kAmx on AMX tiles (Sapphire Rapids).
 // A machine that has one has all before it.
-enum class Isa : uint8_t { kScalar, kAvx2, kAvx512, kAmx };
+enum class Isa : uint8_t { kScalar, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
 // All of them, in order.
 std::span<const Isa> AllIsas();
 
-// "scalar", "avx2", "avx512", "amx".
+// "scalar", "avx2", "avx512", "avx512-bf16", "amx".
 std::string_view IsaName(Isa isa);
 std::optional<Isa> FindIsa(std::string_view name);
 
@@ -25,6 +26,6 @@ std::optional<Isa> FindIsa(std::string_view name);
 Isa DetectIsa();
 
 // Whether prefill multiplies values rounded to bf16.
-constexpr bool PrefillsInBf16(Isa isa) { return isa >= Isa::kAmx; }
+constexpr bool PrefillsInBf16(Isa isa) { return isa >= Isa::kAvx512Bf16; }
 
 }  // namespace kvpareto::cpu

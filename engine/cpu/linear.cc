@@ -10,7 +10,7 @@ std::unique_ptr<RowKernel> CreateDecode(Isa isa, ThreadPool* pool) {
 }
 
 std::unique_ptr<RowKernel> CreatePrefill(Isa isa, ThreadPool* pool) {
-  return isa == Isa::kAmx      ? CreateTileRows(pool)
+  return PrefillsInBf16(isa)   ? CreateTileRows(isa, pool)
          : isa == Isa::kScalar ? CreateScalarRows(pool)
                                : CreateFloatRows(isa, pool);
 }

@@ -38,8 +38,8 @@ std::unique_ptr<RowKernel> CreateScalarRows(ThreadPool* pool);
 std::unique_ptr<RowKernel> CreateDecodeRows(Isa isa, ThreadPool* pool);
 // Prefill rows on AVX2 and AVX-512, f32 throughout.
 std::unique_ptr<RowKernel> CreateFloatRows(Isa isa, ThreadPool* pool);
-// Prefill rows on AMX: activations and weights in bf16, sums in f32.
-std::unique_ptr<RowKernel> CreateTileRows(ThreadPool* pool);
+// Prefill rows on AVX512-BF16 and AMX: activations and weights in bf16, sums in f32.
+std::unique_ptr<RowKernel> CreateTileRows(Isa isa, ThreadPool* pool);
 
 // y[row] = sums [16] of one panel, with bias and accumulation.
 inline void StoreOutputs(const LinearRows& rows, const PanelView& panel, int row,

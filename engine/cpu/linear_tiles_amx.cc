@@ -158,27 +158,7 @@ void MultiplyPanels(const TileTask& task, int first_row) {
   if (p < task.num_panels) MultiplyBlock<kRowTiles, 1>({&task, task.panels + p, first_row});
 }
 
-}  // namespace
-
-void PackTileRowAmx(const float* x, int rows, int cols, uint16_t* tiles) {
-  const int k_tiles = (cols + kTileCols - 1) / kTileCols;
-  for (int k = 0; k < k_tiles; ++k, x += kTileCols) {
-    const int left = cols - k * kTileCols;
-    const __mmask16 low = Mask(left), high = Mask(left > 16 ? left - 16 : 0);
-    for (int r = 0; r < kTileRows; ++r, tiles += kTileCols) {
-      if (r >= rows) {
-        _mm512_storeu_si512(tiles, _mm512_setzero_si512());
-        continue;
-      }
-      const float* from = x + static_cast<size_t>(r) * cols;
-      const __m512bh pair = _mm512_cvtne2ps_pbh(_mm512_maskz_loadu_ps(high, from + 16),
-                                                _mm512_maskz_loadu_ps(low, from));
-      _mm512_storeu_si512(tiles, (__m512i)pair);
-    }
-  }
-}
-
-void MultiplyTilesAmx(const TileTask& task) {
+void Multiply(const TileTask& task) {
   Fence();
   _tile_loadconfig(&kConfig);
   int row = 0;
@@ -186,5 +166,9 @@ void MultiplyTilesAmx(const TileTask& task) {
   if (row < task.rows) MultiplyPanels<1>(task, row);
   _tile_release();
 }
+
+}  // namespace
+
+const TileKernel kTilesAmx = {.multiply = Multiply, .panels = 2, .max_panels = 16, .max_tiles = 64};
 
 }  // namespace kvpareto::cpu

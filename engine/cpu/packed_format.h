@@ -122,7 +122,8 @@ constexpr UnitOffsets OffsetsOf(PackedFormat format, int unit) {
   return offsets;
 }
 
-// bf16 panels are [padded_cols / 2, 16 rows, 2 columns] of uint16_t, as AMX reads them.
+// bf16 panels are [padded_cols / 2, 16 rows, 2 columns] of uint16_t, as bf16 products read
+// them.
 struct PanelLayout {
   PackedFormat format;
   int cols = 0;

@@ -1,6 +1,6 @@
-// Codes and scales of a panel in AVX-512 registers. Only for *_avx512.cc and *_amx.cc: everything
-// is in an anonymous namespace, so that no copy compiled for another instruction set can replace
-// it.
+// Codes and scales of a panel in AVX-512 registers. Only for *_avx512.cc and *_avx512bf16.cc:
+// everything is in an anonymous namespace, so that no copy compiled for another instruction set can
+// replace it.
 #pragma once
 
 #include <immintrin.h>

@@ -58,7 +58,7 @@ struct DecodeTask {
 void DecodeToFloats(const DecodeTask& task, float* out);
 void DecodeToFloatsAvx2(const DecodeTask& task, float* out);
 
-// Decodes to bf16 in element order, rounded to nearest even. Needs Isa::kAmx (AVX512-BF16).
+// Decodes to bf16 in element order, rounded to nearest even. Needs Isa::kAvx512Bf16.
 void DecodeToBf16(const DecodeTask& task, uint16_t* out);
 
 }  // namespace kvpareto::cpu

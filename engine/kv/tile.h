@@ -21,8 +21,8 @@ enum class Role : uint8_t { kKey, kValue };
 
 // Where element (token, channel) stands in a tile's element order. A tile is stored as the B
 // operand of the matrix product that reads it: S = Q K^T reduces over channels, O = P V over
-// tokens. Pairs along the reduced index are adjacent, as bf16 matrix units want them (AMX and
-// AVX-512 VNNI-2, mma.sync B fragments):
+// tokens. Pairs along the reduced index are adjacent, as bf16 products want them (AMX,
+// AVX512-BF16, mma.sync B fragments):
 //   keys:   [head_dim / 2][tokens][2 channels]
 //   values: [tokens / 2][head_dim][2 tokens]
 // `tile_tokens` is kBlockTokens but for sink extents; it and head_dim are even.

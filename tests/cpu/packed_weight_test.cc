@@ -36,13 +36,13 @@ std::vector<float> PanelRows(const PanelView& panel, std::span<const float> deco
   return values;
 }
 
-// The AMX operand is the decoded panel rounded to bf16, columns in pairs. Zeros may lose their
+// The bf16 operand is the decoded panel rounded to bf16, columns in pairs. Zeros may lose their
 // sign.
 void ExpectRounded(const PanelView& panel, std::span<const float> decoded) {
   std::vector<uint16_t> tiles(decoded.size());
   const int units = panel.layout->padded_cols / kUnitCols, first = units / 2;
-  DecodePanelAmx(panel, 0, first, tiles.data());
-  DecodePanelAmx(panel, first, units - first, &tiles[size_t{kUnitCols} * kPanelRows * first]);
+  DecodePanelBf16(panel, 0, first, tiles.data());
+  DecodePanelBf16(panel, first, units - first, &tiles[size_t{kUnitCols} * kPanelRows * first]);
   for (size_t i = 0; i < decoded.size(); ++i) {
     const size_t c = i / kPanelRows, r = i % kPanelRows;
     const uint16_t tile = tiles[(c / 2 * kPanelRows + r) * 2 + c % 2];
@@ -85,7 +85,7 @@ TEST_P(PackedWeightTest, EveryPanelDecoderAgrees) {
       (isa == Isa::kAvx2 ? DecodePanelAvx2 : DecodePanelAvx512)(panel, decoded.data());
       EXPECT_EQ(Bits(PanelRows(panel, decoded)), expected) << static_cast<int>(isa);
     }
-    if (DetectIsa() >= Isa::kAmx) ExpectRounded(panel, decoded);
+    if (DetectIsa() >= Isa::kAvx512Bf16) ExpectRounded(panel, decoded);
   }
 }
 

@@ -83,7 +83,7 @@ TEST_P(TileDecodeTest, Avx2FloatsAreTheScalarOnes) {
 }
 
 TEST_P(TileDecodeTest, Bf16IsTheScalarOneRounded) {
-  if (DetectIsa() < Isa::kAmx) return;  // no such code on this machine
+  if (DetectIsa() < Isa::kAvx512Bf16) return;  // no such code on this machine
   ForEachTile([](const DecodeTask& task, const Tile& tile) {
     std::vector<uint16_t> out(tile.decoded.size());
     DecodeToBf16(task, out.data());

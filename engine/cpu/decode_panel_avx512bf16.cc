@@ -50,7 +50,7 @@ void Decode<kPackedBf16>(const PanelView& panel, int first_unit, int units, uint
 
 }  // namespace
 
-void DecodePanelAmx(const PanelView& panel, int first_unit, int units, uint16_t* out) {
+void DecodePanelBf16(const PanelView& panel, int first_unit, int units, uint16_t* out) {
   VisitFormat(panel.layout->format,
               [&]<PackedFormat F>() { Decode<F>(panel, first_unit, units, out); });
 }

@@ -1,9 +1,9 @@
-// The key bias term on AMX tiles. A float is a high bf16 part and a low one, to 2^-18 of it; the
-// product of two floats is high x high + high x low + low x high, to 2^-17. Everything is in an
+// The key bias term in bf16 products. A float is a high bf16 part and a low one, to 2^-18 of it;
+// the product of two floats is high x high + high x low + low x high, to 2^-17. Everything is in an
 // anonymous namespace (see tile_decode_avx512.h).
 #pragma once
 
-#include "engine/cpu/attention_tiles_amx.h"
+#include "engine/cpu/attention_operands_bf16.h"
 #include "engine/cpu/key_bias_avx512.h"
 
 namespace kvpareto::cpu {
@@ -25,33 +25,17 @@ inline HighLow Split(__m512 first, __m512 second) {
   return parts;
 }
 
-// Elements of one part of the A operands of `rows` (a multiple of kTileRows) stacked rows.
-inline size_t BiasRowElements(size_t rows, int head_dim) {
-  return rows * DepthSteps(head_dim) * kTileDepth;
-}
-
-// [A | B] of the task's stacked rows as A operands, [rows / kTileRows, DepthSteps, kTileRows,
-// kTileDepth] of high parts, then of low ones; rows beyond the task's are zero.
-inline void PackBiasRows(const AttentionTask& task, int rows, uint16_t* to) {
-  const int steps = DepthSteps(task.head_dim);
-  const size_t part = BiasRowElements(rows, task.head_dim);
-  for (int row = 0; row < rows; ++row) {
-    const bool real = row < task.rows * task.group;
-    for (int s = 0; s < steps; ++s) {
-      const int start = DepthStart(s, task.head_dim);
-      const int repeated = s * kTileDepth - start;
-      HighLow parts = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-      if (real) {
-        const float* const from = BiasRow(task, row) + start;
-        parts = Split(_mm512_maskz_loadu_ps(LaneMask(0, repeated, kTileDepth), from),
-                      _mm512_maskz_loadu_ps(LaneMask(16, repeated, kTileDepth), from + 16));
-      }
-      uint16_t* const high =
-          to + (row / kTileRows * steps + s) * kTileElements + row % kTileRows * kTileDepth;
-      _mm512_storeu_si512(high, parts.high);
-      _mm512_storeu_si512(high + part, parts.low);
-    }
-  }
+// [A | B] of the task's stacked rows as an A operand of high parts, then one of low ones, `part`
+// elements apart.
+template <int kRows>
+void PackBiasRows(const AttentionTask& task, int rows, size_t part, uint16_t* to) {
+  PackRows<kRows>(
+      task, rows, [&](int row) { return BiasRow(task, row); },
+      [to, part](size_t index, __m512 low, __m512 high) {
+        const HighLow parts = Split(low, high);
+        _mm512_storeu_si512(to + index, parts.high);
+        _mm512_storeu_si512(to + part + index, parts.low);
+      });
 }
 
 // Angles as B operands, [head_dim / 2, kBlockTokens] pairs of high parts, then of low ones.
