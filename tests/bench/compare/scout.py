@@ -19,14 +19,19 @@ def note(text):
 
 
 def prefill_rates(peer, variants, tokens, limit):
-    """{variant: tokens per second}. Whoever is clearly slower than the best so far is stopped."""
-    rates = {}
+    """{variant: tokens per second}. Whoever is clearly slower than the best so far is stopped, and is not tried with
+    another ubatch."""
+    rates, lost = {}, set()
     for variant in variants:
+        if (variant.k, variant.v, variant.flash) in lost:
+            continue
         seconds_left = LOSING_FACTOR * tokens / max(rates.values()) if rates else math.inf
         peer.open(variant, tokens + 64)
         done, seconds = peer.prefill(variant, tokens, min(seconds_left, limit))
         peer.free(variant)
         rates[variant] = done / seconds
+        if LOSING_FACTOR * rates[variant] < max(rates.values()):
+            lost.add((variant.k, variant.v, variant.flash))
         note(f"  {variant}: prefill {tokens}: {rates[variant]:.0f} tok/s{'' if done == tokens else ' (stopped)'}")
     return rates
 
