@@ -136,13 +136,14 @@ __device__ float LoadOpen(const std::byte* tile, kv::CodecId codec, int element)
                                     : Bf16ToFloat(reinterpret_cast<const uint16_t*>(tile)[element]);
 }
 
-// One block per tile. Dynamic shared memory: the tile as floats, then its encoding.
-template <typename Codec>
+// One block per tile. Dynamic shared memory: the tile as floats, then its encoding. kHeadDim: that
+// of the batch, known beforehand because most of the work is finding elements' places; 0: any.
+template <typename Codec, int kHeadDim>
 __global__ void __launch_bounds__(kThreads) SealKernel(const __grid_constant__ TileBatch batch) {
   extern __shared__ __align__(16) float values[];
   __shared__ SharedParams shared;
   const TileItem item = batch.items[blockIdx.x];
-  const int head = blockIdx.y, d = batch.head_dim;
+  const int head = blockIdx.y, d = kHeadDim > 0 ? kHeadDim : batch.head_dim;
   const std::byte* from = item.from + size_t(head) * item.from_stride;
   std::byte* to = item.to + size_t(head) * item.to_stride;
   const int elements = kv::kBlockTokens * d;
@@ -218,16 +219,14 @@ inline constexpr bool kHasKernel = std::is_same_v<Codec, kv::Fp8Codec>;
 template <int kBits, typename Policy>
 inline constexpr bool kHasKernel<kv::IntCodec<kBits, Policy>> = true;
 
-template <typename Codec>
+template <typename Codec, int kHeadDim>
 void Seal(const TileBatch& batch, dim3 grid, LaunchQueue& queue) {
-  if constexpr (kHasKernel<Codec>) {
-    const size_t shared =
-        sizeof(float) * FloatsOf(batch.head_dim) + Codec::Regions(batch.role, batch.head_dim).bytes;
-    static const bool allowed =
-        (AllowLargeShared(reinterpret_cast<const void*>(SealKernel<Codec>)), true);
-    (void)allowed;
-    queue.Add(SealKernel<Codec>, {grid, kThreads, shared}, batch);
-  }
+  const auto kernel = SealKernel<Codec, kHeadDim>;
+  static const bool allowed = (AllowLargeShared(reinterpret_cast<const void*>(kernel)), true);
+  (void)allowed;
+  const size_t shared =
+      sizeof(float) * FloatsOf(batch.head_dim) + Codec::Regions(batch.role, batch.head_dim).bytes;
+  queue.Add(kernel, {grid, kThreads, shared}, batch);
 }
 
 }  // namespace
@@ -244,8 +243,13 @@ void LaunchSeal(const TileBatch& batch, LaunchQueue& queue) {
     queue.Add(CopyKernel, {grid, kThreads, 0}, batch);
     return;
   }
-  kv::VisitCodec(batch.codec,
-                 [&](auto tag) { Seal<typename decltype(tag)::type>(batch, grid, queue); });
+  kv::VisitCodec(batch.codec, [&](auto tag) {
+    using Codec = typename decltype(tag)::type;
+    if constexpr (kHasKernel<Codec>) {
+      batch.head_dim == 128 ? Seal<Codec, 128>(batch, grid, queue)
+                            : Seal<Codec, 0>(batch, grid, queue);
+    }
+  });
 }
 
 void LaunchUnseal(const TileBatch& batch, LaunchQueue& queue) {
