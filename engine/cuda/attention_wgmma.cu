@@ -88,23 +88,29 @@ class ConsumerRows {
   }
 
   __device__ void LoadQueries() {
-    constexpr int kChunks = D / kChunkChannels;
-    const float scale = p_.rows.scale * kLog2E;
-#pragma unroll 4
-    for (int i = thread_; i < kGroupRows * kChunks; i += kWarpgroup) {
-      const int index = i / kChunks, chunk = i % kChunks;
+    constexpr int kChunks = D / kChunkChannels, kLoads = kGroupRows * kChunks / kWarpgroup;
+    // All loads first, to wait for them once. Rows that are none take the first one's values.
+    float4 x[kLoads][2];
+#pragma unroll
+    for (int n = 0; n < kLoads; ++n) {
+      const int i = n * kWarpgroup + thread_, index = i / kChunks, chunk = i % kChunks;
       const QueryRow row = RowAt(p_.rows, blockIdx.y, first_ + index);
-      uint4 words = {};
-      if (row.row >= 0) {
-        const auto* from = reinterpret_cast<const float4*>(
-            p_.rows.q + size_t(row.row) * p_.rows.q_stride + row.head * D + chunk * kChunkChannels);
-        const float4 a = from[0], b = from[1];
-        words = make_uint4(PackBf16(a.x * scale, a.y * scale), PackBf16(a.z * scale, a.w * scale),
-                           PackBf16(b.x * scale, b.y * scale), PackBf16(b.z * scale, b.w * scale));
-      }
+      const auto* from = reinterpret_cast<const float4*>(
+          p_.rows.q + size_t(max(row.row, p_.rows.first_row)) * p_.rows.q_stride + row.head * D +
+          chunk * kChunkChannels);
+      x[n][0] = from[0];
+      x[n][1] = from[1];
+    }
+    const float scale = p_.rows.scale * kLog2E;
+#pragma unroll
+    for (int n = 0; n < kLoads; ++n) {
+      const int i = n * kWarpgroup + thread_, index = i / kChunks, chunk = i % kChunks;
       const int place =
           chunk / 8 * kQuerySlabBytes + index * kRowBytes + (chunk % 8 ^ index % 8) * 16;
-      *reinterpret_cast<uint4*>(shared_.q[consumer_] + place) = words;
+      const float4 a = x[n][0], b = x[n][1];
+      *reinterpret_cast<uint4*>(shared_.q[consumer_] + place) =
+          make_uint4(PackBf16(a.x * scale, a.y * scale), PackBf16(a.z * scale, a.w * scale),
+                     PackBf16(b.x * scale, b.y * scale), PackBf16(b.z * scale, b.w * scale));
     }
     PublishShared();
     WaitAtBarrier(1 + consumer_, kWarpgroup);
