@@ -1,12 +1,10 @@
 // AMX tile registers as attention uses them: a 2 x 2 block of f32 sums (tiles 0-3), two A operands
 // (4, 5) and two B operands (6, 7), bf16. Everything is in an anonymous namespace (see
 // tile_decode_avx512.h).
-//
-// The compiler does not know that tile loads read memory (g++ 12's intrinsics name no operand for
-// it): OrderMemory() stands between ordinary stores and the tile loads that read them.
 #pragma once
 
 #include "engine/cpu/attention_operands_bf16.h"
+#include "engine/cpu/tile_session_amx.h"
 
 namespace kvpareto::cpu {
 namespace {
@@ -15,28 +13,6 @@ inline constexpr int kTileRows = 16;                          // of A and of the
 inline constexpr int kTileColumns = 16;                       // of B and of the sums
 inline constexpr int kTileElements = kTileRows * kTileDepth;  // of A, contiguous
 inline constexpr int kTileRowBytes = 64;
-
-inline void OrderMemory() { asm volatile("" ::: "memory"); }
-
-// The operand of ldtilecfg: eight tiles of 16 rows of 64 bytes.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static_assert(sizeof(TileConfig) == 64);
-constexpr TileConfig kTileConfig;
-
-// Configures the tiles for its lifetime.
-class TileSession {
- public:
-  TileSession() { asm volatile("ldtilecfg %0" ::"m"(kTileConfig)); }
-  ~TileSession() { asm volatile("tilerelease" ::: "memory"); }
-  TileSession(const TileSession&) = delete;
-  TileSession& operator=(const TileSession&) = delete;
-};
 
 inline void ZeroSums() {
   _tile_zero(0);

@@ -66,7 +66,18 @@ bool HasAmx() {
   return syscall(SYS_arch_prctl, kArchReqXcompPerm, kTileDataFeature) == 0;
 }
 
+// The vendor string of leaf 0 is "GenuineIntel" in ebx, edx, ecx.
+bool IsIntel() {
+  const CpuidResult leaf0 = Cpuid(0, 0);
+  return leaf0.ebx == 0x756e6547 && leaf0.edx == 0x49656e69 && leaf0.ecx == 0x6c65746e;
+}
+
 }  // namespace
+
+bool PrefetchStreams() {
+  static const bool prefetch = IsIntel();
+  return prefetch;
+}
 
 std::span<const Isa> AllIsas() { return kIsas; }
 

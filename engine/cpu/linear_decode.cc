@@ -21,6 +21,18 @@ struct DecodeKernels {
 
 constexpr DecodeKernels kDecodeAvx2 = {QuantizeRowAvx2, DecodeRowsAvx2};
 constexpr DecodeKernels kDecodeAvx512 = {QuantizeRowAvx512, DecodeRowsAvx512};
+constexpr DecodeKernels kDecodeAmx = {QuantizeRowAvx512, DecodeRowsAmx};
+
+const DecodeKernels& KernelsOf(Isa isa) {
+  switch (isa) {
+    case Isa::kAvx2:
+      return kDecodeAvx2;
+    case Isa::kAmx:
+      return kDecodeAmx;
+    default:
+      return kDecodeAvx512;
+  }
+}
 
 class DecodeRows : public RowKernel {
  public:
@@ -61,7 +73,8 @@ class DecodeRows : public RowKernel {
                                   .whole = integers_.as<int16_t>(),
                                   .step = step_.as<float>(),
                                   .step_sum = step_sum_.as<float>(),
-                                  .sum = sum_.as<int32_t>()};
+                                  .sum = sum_.as<int32_t>(),
+                                  .prefetch = PrefetchStreams()};
     if (rows.rows < 8) {  // below this, waking other threads takes longer than the work
       for (int row = 0; row < rows.rows; ++row) kernels_.quantize(quantized, row);
     } else {
@@ -97,7 +110,7 @@ class DecodeRows : public RowKernel {
 }  // namespace
 
 std::unique_ptr<RowKernel> CreateDecodeRows(Isa isa, ThreadPool* pool) {
-  return std::make_unique<DecodeRows>(isa == Isa::kAvx2 ? kDecodeAvx2 : kDecodeAvx512, pool);
+  return std::make_unique<DecodeRows>(KernelsOf(isa), pool);
 }
 
 }  // namespace kvpareto::cpu

@@ -1,5 +1,5 @@
-// Decode rows on AVX2 and AVX-512. A row's activations become 16-bit integers with a scale per 32
-// columns and meet the unsigned weight codes in integer dot products: on AVX-512 split into two
+// Decode rows on AVX2, AVX-512 and AMX. A row's activations become 16-bit integers with a scale per
+// 32 columns and meet the unsigned weight codes in integer dot products: on AVX-512 split into two
 // signed bytes, 4-way (VNNI), on AVX2 whole, with codes widened to 16 bits. Both are exact; the
 // error is that of rounding activations to 1/32512 of their group's largest, 100 times finer than
 // bf16. It costs a third of unpacking codes to floats, so one core keeps up with its memory. Panels
@@ -25,9 +25,19 @@ struct QuantizedRows {
   float* step = nullptr;      // [rows, units]
   float* step_sum = nullptr;  // [rows, units]: step * sum of the unit, for minima
   int32_t* sum = nullptr;     // [rows, units, 2]: of the integers of each half unit, for offsets
+  bool prefetch = false;      // ask for the panel behind the one that is multiplied
 };
 
 inline constexpr int kDecodeRowsPerPass = 8;
+
+// Asks L2 for a unit's share of the panel behind this one, which may lie past the weight: a
+// prefetch does not fault.
+template <PackedFormat F>
+[[gnu::always_inline]] inline void PrefetchUnit(const PanelView& panel, int unit) {
+  constexpr int kUnitBytes = F.record_bytes() / F.record_units();
+  const uint8_t* next = panel.data + panel.layout->bytes + static_cast<size_t>(unit) * kUnitBytes;
+  for (int i = 0; i < kUnitBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+}
 
 void QuantizeRowAvx2(const QuantizedRows& rows, int row);
 void QuantizeRowAvx512(const QuantizedRows& rows, int row);
@@ -38,5 +48,8 @@ void DecodeRowsAvx2(const PanelView& panel, const QuantizedRows& rows, int first
                     float* out);
 void DecodeRowsAvx512(const PanelView& panel, const QuantizedRows& rows, int first_row,
                       int num_rows, float* out);
+// The same bits. Rows from first_row on are there up to a multiple of kDecodeRowsPerPass.
+void DecodeRowsAmx(const PanelView& panel, const QuantizedRows& rows, int first_row, int num_rows,
+                   float* out);
 
 }  // namespace kvpareto::cpu

@@ -46,6 +46,7 @@ void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, 
     for (__m256& sum : half) sum = _mm256_setzero_ps();
   }
   for (int unit = 0; unit < rows.units; ++unit) {
+    if (rows.prefetch) PrefetchUnit<F>(panel, unit);
     for (int half = 0; half < 2; ++half) {
       const UnitPlace place = {unit, half};
       const UnitScales scales = LoadScales<F>(panel, place);

@@ -58,6 +58,7 @@ void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, 
   __m512 sums[kRows];
   for (int r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_ps();
   for (int unit = 0; unit < rows.units; ++unit) {
+    if (rows.prefetch) PrefetchUnit<F>(panel, unit);
     const UnitCodes codes = LoadCodes<F>(panel, unit);
     const UnitScales scales = LoadScales<F>(panel, unit);
 #pragma GCC unroll 8

@@ -1,20 +1,10 @@
 #include <immintrin.h>
 
 #include "engine/cpu/linear_tiles.h"
+#include "engine/cpu/tile_session_amx.h"
 
 namespace kvpareto::cpu {
 namespace {
-
-// g++ 12 drops stores to a configuration made at run time: its _tile_loadconfig reads only part of
-// it. A constant object is safe.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-alignas(64) const TileConfig kConfig;
 
 constexpr int kRowBytes = 64;
 
@@ -23,10 +13,6 @@ __mmask16 Mask(int count) {
 }
 
 // Tile registers: 0..3 sums [row tile][panel], 4 and 5 activations, 6 and 7 weights.
-// The tile intrinsics take literals only, and g++ 12 does not know that they read memory: plain
-// stores must be made before, which Fence() asks for.
-void Fence() { asm volatile("" ::: "memory"); }
-
 template <int kSum>
 void ZeroSum() {
   if constexpr (kSum == 0) _tile_zero(0);
@@ -37,7 +23,7 @@ void ZeroSum() {
 
 template <int kSum>
 void LoadSum(const float* from, size_t stride_bytes) {
-  Fence();
+  OrderMemory();
   if constexpr (kSum == 0) _tile_loadd(0, from, stride_bytes);
   if constexpr (kSum == 1) _tile_loadd(1, from, stride_bytes);
   if constexpr (kSum == 2) _tile_loadd(2, from, stride_bytes);
@@ -50,7 +36,7 @@ void StoreSum(float* to, size_t stride_bytes) {
   if constexpr (kSum == 1) _tile_stored(1, to, stride_bytes);
   if constexpr (kSum == 2) _tile_stored(2, to, stride_bytes);
   if constexpr (kSum == 3) _tile_stored(3, to, stride_bytes);
-  Fence();
+  OrderMemory();
 }
 
 struct Block {
@@ -159,12 +145,11 @@ void MultiplyPanels(const TileTask& task, int first_row) {
 }
 
 void Multiply(const TileTask& task) {
-  Fence();
-  _tile_loadconfig(&kConfig);
+  OrderMemory();
+  const TileSession session;
   int row = 0;
   for (; task.rows - row > kTileRows; row += 2 * kTileRows) MultiplyPanels<2>(task, row);
   if (row < task.rows) MultiplyPanels<1>(task, row);
-  _tile_release();
 }
 
 }  // namespace
