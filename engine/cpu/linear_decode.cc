@@ -10,8 +10,11 @@ namespace {
 
 // Rows quantized at a time; more rows read the weights again.
 constexpr int kBlockRows = 64;
-// Items of the pool's loop: small enough to balance, large enough to stream.
-constexpr size_t kItemBytes = 24 << 10;
+// Items of the pool's loop: a thread reads a long run of panels, since every start of a stream
+// costs the time of several of them; matrices that take long are cut into more items than threads,
+// for balance.
+constexpr size_t kItemBytes = 512 << 10;
+constexpr size_t kMaxItemsPerThread = 4;
 
 // What one instruction set offers.
 struct DecodeKernels {
@@ -82,9 +85,11 @@ class DecodeRows : public RowKernel {
     }
     const auto panels = rows.weight->panels();
     const int num_panels = static_cast<int>(panels.size());
-    const int balanced = num_panels / (4 * pool_.threads());
-    const int streaming = static_cast<int>(kItemBytes / panels[0].layout->bytes) + 1;
-    const int panels_per_item = std::max(1, std::max(balanced, streaming));
+    const size_t thread_bytes = num_panels * panels[0].layout->bytes / pool_.threads();
+    const int items_per_thread =
+        static_cast<int>(std::clamp<size_t>(thread_bytes / kItemBytes, 1, kMaxItemsPerThread));
+    const int items = std::min(num_panels, items_per_thread * pool_.threads());
+    const int panels_per_item = (num_panels + items - 1) / items;
     pool_.For((num_panels + panels_per_item - 1) / panels_per_item, [&](int item, int) {
       const int end = std::min(num_panels, (item + 1) * panels_per_item);
       for (int p = item * panels_per_item; p < end; ++p) RunPanel(panels[p], quantized, rows);
