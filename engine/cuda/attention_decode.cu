@@ -45,11 +45,13 @@ __device__ void StoreState(const DecodeState<D>& state, MergeBuffer<D>& buffer) 
 
 template <int D, int kTokens>
 __device__ void RunOpenItem(const DecodeAttentionParams& p, const DecodeItem& item,
-                            const DecodeSequence& sequence, const QueryTile<D>& queries,
-                            int kv_head, MergeBuffer<D>& buffer) {
+                            const DecodeSequence& sequence, QueryTile<D>& queries, int kv_head,
+                            MergeBuffer<D>& buffer) {
   DecodeState<D> state;
-  OpenReader<D, kTokens> reader(queries, threadIdx.x % 32);
-  reader.Run(p.windows + item.first, item.count, sequence, kv_head, threadIdx.x / 32, state);
+  OpenReader<D, kTokens> reader(p.windows + item.first, item.count, sequence, kv_head);
+  WaitForEarlierKernels();
+  LoadQueries<D>(p, sequence, queries);
+  reader.Run(queries, state);
   StoreState<OpenReader<D, kTokens>>(state, buffer);
 }
 
@@ -83,7 +85,8 @@ constexpr int BlocksPerMultiprocessor() {
 template <int D, typename Reader>
 __global__ void __launch_bounds__(kDecodeThreads, (BlocksPerMultiprocessor<D, Reader>()))
     DecodeKernel(DecodeAttentionParams p) {
-  BeginOverlapped();
+  // Tables are there before any kernel of the step, sealed tiles since earlier steps: both are read
+  // before the queries are there.
   extern __shared__ __align__(128) uint8_t bytes[];
   auto& shared = *reinterpret_cast<DecodeShared<D, Reader>*>(bytes);
   const DecodeItem item = p.items[blockIdx.x];
@@ -91,15 +94,14 @@ __global__ void __launch_bounds__(kDecodeThreads, (BlocksPerMultiprocessor<D, Re
   const DecodeSequence sequence = p.sequences[item.sequence];
   const int row_blocks = gridDim.y / p.kv_heads, kv_head = blockIdx.y / row_blocks;
   if constexpr (std::is_same_v<Reader, NoReader>) {
-    LoadQueries<D>(p, sequence, shared.queries);
     RunOpenItem<D, 32>(p, item, sequence, shared.queries, kv_head, shared.merge);
   } else if (item.open) {
-    LoadQueries<D>(p, sequence, shared.queries);
     RunOpenItem<D, 16>(p, item, sequence, shared.queries, kv_head, shared.merge);
   } else {
     const int warp = threadIdx.x / 32;
     Reader reader(shared.queries, shared.stages[warp], threadIdx.x % 32);
     reader.Start(p.tiles + sequence.first_tile + item.first, item.count, sequence, kv_head, warp);
+    WaitForEarlierKernels();
     LoadQueries<D>(p, sequence, shared.queries);
     DecodeState<D> state;
     reader.Run(sequence.first_sealed_position + item.first * kv::kBlockTokens,
@@ -107,6 +109,8 @@ __global__ void __launch_bounds__(kDecodeThreads, (BlocksPerMultiprocessor<D, Re
     __syncthreads();
     StoreState<Reader>(state, shared.merge);
   }
+  // All tiles have been asked for: memory is free for the next kernel's weights.
+  LetNextKernelStart();
   MergeAndStore<D>(p, item, sequence, shared.merge);
 }
 
@@ -153,6 +157,18 @@ bool VisitReader(kv::CodecId k, kv::CodecId v, F f) {
 }
 
 }  // namespace
+
+int DecodeBlocksAtOnce(kv::CodecId k, kv::CodecId v, int head_dim) {
+  int blocks = 1;
+  const auto visit = [&]<int D>(std::integral_constant<int, D>) {
+    VisitReader<D>(k, v, [&](auto tag) {
+      blocks = BlocksPerMultiprocessor<D, typename decltype(tag)::type>();
+    });
+  };
+  head_dim == 64 ? visit(std::integral_constant<int, 64>{})
+                 : visit(std::integral_constant<int, 128>{});
+  return blocks;
+}
 
 int DecodeRowBlocks(int heads, int kv_heads) {
   return (heads / kv_heads + kDecodeRows - 1) / kDecodeRows;

@@ -75,6 +75,9 @@ struct DecodeAttentionParams {
 size_t DecodePartialFloats(int items, int heads, int kv_heads, int head_dim);
 int DecodeRowBlocks(int heads, int kv_heads);
 
+// Blocks of a pair's kernel that a multiprocessor runs at once.
+int DecodeBlocksAtOnce(kv::CodecId k, kv::CodecId v, int head_dim);
+
 // The pairs that have a kernel. Both bf16: sequences without sealed tiles.
 bool HasDecodeKernel(kv::CodecId k, kv::CodecId v, int head_dim);
 void LaunchDecodeAttention(kv::CodecId k, kv::CodecId v, int head_dim,

@@ -36,7 +36,82 @@ class OpenReader {
   static constexpr int kTiles = kTokens / 8;  // of 8 keys
   static constexpr int kSteps = D / 16;
 
-  __device__ OpenReader(const QueryTile<D>& queries, int lane) : g_(lane / 4), q_(lane % 4) {
+  // The warp's sub-windows of kTokens slots: every kDecodeWarps-th of those of all windows. Where
+  // there are many, each is on its way to the L2 cache before it is wanted, the first before the
+  // queries are there.
+  __device__ OpenReader(const OpenWindow* windows, int num_windows, const DecodeSequence& sequence,
+                        int kv_head)
+      : lane_(threadIdx.x % 32),
+        g_(lane_ / 4),
+        q_(lane_ % 4),
+        windows_(windows),
+        count_(num_windows * kParts),
+        sequence_(sequence),
+        kv_head_(kv_head) {
+    const int warp = threadIdx.x / 32;
+    if (!kRunsAhead || warp >= count_) return;
+    now_ = windows_[warp / kParts];
+    Prefetch(now_, warp);
+    next_ = windows_[min(warp + kDecodeWarps, count_ - 1) / kParts];
+  }
+
+  __device__ void Run(const QueryTile<D>& queries, DecodeState<D>& state) {
+    RoundQueries(queries);
+#pragma unroll 1
+    for (int i = threadIdx.x / 32; i < count_; i += kDecodeWarps) {
+      const OpenWindow window = TakeWindow(i);
+      const int first = SlotOf(i);
+      if (first >= window.end || first + kTokens <= window.begin) continue;
+      Add(window, first, sequence_.oldest_position, KeysOf(window), ValuesOf(window), state);
+    }
+  }
+
+  // Output channel of row g of channel tile n.
+  static __device__ __forceinline__ int ChannelOf(int n, int g) {
+    return n / 4 * 32 + 4 * g + n % 4;
+  }
+
+ private:
+  static constexpr int kParts = 64 / kTokens;
+  static constexpr bool kRunsAhead = kTokens == 32;
+
+  // The window of sub-window i; the next one's is being loaded.
+  __device__ __forceinline__ OpenWindow TakeWindow(int i) {
+    if constexpr (!kRunsAhead) return windows_[i / kParts];
+    const OpenWindow window = now_;
+    now_ = next_;
+    next_ = windows_[min(i + 2 * kDecodeWarps, count_ - 1) / kParts];
+    if (i + kDecodeWarps < count_) Prefetch(now_, i + kDecodeWarps);
+    return window;
+  }
+
+  // First slot of sub-window i, counted from its window's first.
+  static __device__ __forceinline__ int SlotOf(int i) { return i % kParts * kTokens; }
+  __device__ __forceinline__ const std::byte* KeysOf(const OpenWindow& window) const {
+    const TilePlaces& places = sequence_.open[window.places];
+    return window.data + places.k_offset + size_t(kv_head_) * places.k_stride;
+  }
+  __device__ __forceinline__ const std::byte* ValuesOf(const OpenWindow& window) const {
+    const TilePlaces& places = sequence_.open[window.places];
+    return window.data + places.v_offset + size_t(kv_head_) * places.v_stride;
+  }
+
+  // Sub-window i, which lies in `window`, is read soon. Whatever else is in its cache lines is of
+  // no use and does no harm.
+  __device__ __forceinline__ void Prefetch(const OpenWindow& window, int i) const {
+    const int slot = window.first_slot + SlotOf(i);
+    if (slot >= window.tile_tokens) return;
+    const std::byte* const k = KeysOf(window) + 4 * slot;
+    for (int pair = lane_; pair < D / 2; pair += 32) {
+      PrefetchL2(k + size_t(pair) * window.tile_tokens * 4);
+    }
+    constexpr int kLine = 128;
+    const std::byte* const v = ValuesOf(window) + size_t(slot / 2) * D * 4;
+    const int bytes = min(kTokens, window.tile_tokens - slot) / 2 * D * 4;
+    for (int at = lane_ * kLine; at < bytes; at += 32 * kLine) PrefetchL2(v + at);
+  }
+
+  __device__ __forceinline__ void RoundQueries(const QueryTile<D>& queries) {
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) {
 #pragma unroll
@@ -49,28 +124,6 @@ class OpenReader {
     }
   }
 
-  // Sub-windows of kTokens slots are numbered through all windows of the item.
-  __device__ void Run(const OpenWindow* windows, int num_windows, const DecodeSequence& sequence,
-                      int kv_head, int warp, DecodeState<D>& state) {
-    constexpr int kParts = 64 / kTokens;
-#pragma unroll 1
-    for (int i = warp; i < num_windows * kParts; i += kDecodeWarps) {
-      const OpenWindow window = windows[i / kParts];
-      const int first = i % kParts * kTokens;  // slot, counted from the window's first
-      if (first >= window.end || first + kTokens <= window.begin) continue;
-      const TilePlaces& places = sequence.open[window.places];
-      Add(window, first, sequence.oldest_position,
-          window.data + places.k_offset + size_t(kv_head) * places.k_stride,
-          window.data + places.v_offset + size_t(kv_head) * places.v_stride, state);
-    }
-  }
-
-  // Output channel of row g of channel tile n.
-  static __device__ __forceinline__ int ChannelOf(int n, int g) {
-    return n / 4 * 32 + 4 * g + n % 4;
-  }
-
- private:
   __device__ __forceinline__ void Add(const OpenWindow& window, int first, int oldest,
                                       const std::byte* k_tile, const std::byte* v_tile,
                                       DecodeState<D>& state) {
@@ -170,7 +223,12 @@ class OpenReader {
     }
   }
 
-  const int g_, q_;
+  const int lane_, g_, q_;
+  const OpenWindow* const windows_;
+  const int count_;  // of sub-windows of all warps
+  const DecodeSequence& sequence_;
+  const int kv_head_;
+  OpenWindow now_, next_;     // of the warp's next two sub-windows
   uint32_t high_[kSteps][2];  // queries as bf16
   uint32_t low_[kSteps][2];   // what rounding lost
 };

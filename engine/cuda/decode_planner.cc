@@ -11,10 +11,14 @@ using kv::CodecId;
 using kv::kBlockTokens;
 
 // A part has at least this many tiles, two for each warp: shorter ones would spend their time on
-// merging. Long sequences are cut into about kTargetParts. How a sequence is cut depends on nothing
-// but its length, and so does the result.
+// merging. Twice as many are better where that is enough to keep the device busy.
 constexpr int kMinPartTiles = 8;
-constexpr int kTargetParts = 64;
+constexpr int kLongPartTiles = 16;
+constexpr int kBusyBlocks = 2;  // per multiprocessor
+// The sink and the last block are parts of their own, and do not count towards a sequence's aim.
+constexpr int kOtherParts = 8;
+
+int DivideUp(int a, int b) { return (a + b - 1) / b; }
 
 bool IsOpen(const kv::LayerLayout& layout) {
   return layout.k_codec == CodecId::kBf16 && layout.v_codec == CodecId::kBf16;
@@ -33,8 +37,8 @@ int OldestPosition(const AttentionArgs& args, const AttentionSequence& sequence)
                                   : std::max(0, sequence.first_position - args.sliding_window + 1);
 }
 
-void AddItems(int sequence, int first, int count, bool open, std::vector<DecodeItem>& items) {
-  const int part = std::max(kMinPartTiles, ((count + kTargetParts - 1) / kTargetParts + 3) / 4 * 4);
+void AddItems(int sequence, int first, int count, int part, bool open,
+              std::vector<DecodeItem>& items) {
   for (int done = 0; done < count; done += part) {
     items.push_back({.sequence = sequence,
                      .first = first + done,
@@ -166,7 +170,7 @@ void DecodePlanner::Build(const AttentionArgs& args, std::span<const Member> mem
   tables.items.clear();
   tables.sequences.clear();
   tables.epoch = -1;
-  for (const Member& member : members) Add(args, *member.sequence, tables);
+  for (const Member& member : members) Add(args, member, tables);
   tables.num_items = static_cast<int>(RoundUp(tables.items.size()));
   if (!tables.items.empty()) tables.items.resize(tables.num_items);
 }
@@ -180,8 +184,23 @@ void DecodePlanner::Upload(Tables& tables) {
   tables.epoch = device_.upload_epoch();
 }
 
-void DecodePlanner::Add(const AttentionArgs& args, const AttentionSequence& sequence,
-                        Tables& tables) {
+// Tiles of a part of `count` tiles: a long sequence is cut into as many parts as the device runs at
+// once. How a sequence is cut depends on its own length and codecs alone, and so does the result.
+int DecodePlanner::PartTiles(const AttentionArgs& args, const kv::LayerCodecs& codecs,
+                             int count) const {
+  const int blocks_per_part = args.kv_heads * DecodeRowBlocks(args.heads, args.kv_heads);
+  const auto tiles = [&](int blocks) {
+    const int parts = blocks * device_.multiprocessors() / blocks_per_part - 1;
+    return DivideUp(count, std::clamp(parts, 1, kMaxParts - kOtherParts));
+  };
+  const int most = DecodeBlocksAtOnce(codecs.k, codecs.v, args.head_dim);
+  const int part =
+      std::max({kMinPartTiles, std::min(kLongPartTiles, tiles(kBusyBlocks)), tiles(most)});
+  return DivideUp(part, 4) * 4;
+}
+
+void DecodePlanner::Add(const AttentionArgs& args, const Member& member, Tables& tables) {
+  const AttentionSequence& sequence = *member.sequence;
   const int index = static_cast<int>(tables.sequences.size());
   DecodeSequence to{.oldest_position = OldestPosition(args, sequence),
                     .first_tile = static_cast<int32_t>(tables.tiles.size()),
@@ -211,9 +230,11 @@ void DecodePlanner::Add(const AttentionArgs& args, const AttentionSequence& sequ
                                 .position = span.first_position - span.first_slot + slot});
     }
   }
-  AddItems(index, 0, static_cast<int>(tables.tiles.size()) - to.first_tile, false, tables.items);
-  AddItems(index, first_window, static_cast<int>(tables.windows.size()) - first_window, true,
-           tables.items);
+  const auto add_items = [&](int first, int count, bool open) {
+    AddItems(index, first, count, PartTiles(args, member.layout.codecs, count), open, tables.items);
+  };
+  add_items(0, static_cast<int>(tables.tiles.size()) - to.first_tile, false);
+  add_items(first_window, static_cast<int>(tables.windows.size()) - first_window, true);
   to.num_items = static_cast<int>(tables.items.size()) - to.first_item;
   KVP_CHECK(to.num_items <= kMaxParts) << to.num_items;
   tables.sequences.push_back(to);

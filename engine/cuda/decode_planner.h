@@ -55,7 +55,8 @@ class DecodePlanner {
   void RunGroup(const AttentionArgs& args, std::span<const Member> members, Tables& tables);
   bool SameSpans(std::span<const Member> members, const Tables& tables) const;
   void Build(const AttentionArgs& args, std::span<const Member> members, Tables& tables);
-  void Add(const AttentionArgs& args, const AttentionSequence& sequence, Tables& tables);
+  int PartTiles(const AttentionArgs& args, const kv::LayerCodecs& codecs, int count) const;
+  void Add(const AttentionArgs& args, const Member& member, Tables& tables);
   void Upload(Tables& tables);
 
   Device& device_;

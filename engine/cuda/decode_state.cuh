@@ -154,39 +154,54 @@ __device__ void MergeAndStore(const DecodeAttentionParams& p, const DecodeItem& 
   __syncthreads();
   if (!buffer.last) return;
   __threadfence();
-  // What each part counts, a row per warp.
+  // What each part counts, a row per warp; all loads of a lane are under way at once.
+  constexpr int kLaneParts = kMaxParts / 32;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   for (int r = warp; r < rows; r += kDecodeWarps) {
-    float m = -INFINITY;
-    for (int i = lane; i < sequence.num_items; i += 32) {
-      const float part_m = __ldcg(part(sequence.first_item + i) + kDecodeRows * D + r);
-      buffer.weight[r][i] = part_m;
-      m = fmaxf(m, part_m);
+    float part_m[kLaneParts], part_l[kLaneParts];
+#pragma unroll
+    for (int n = 0; n < kLaneParts; ++n) {
+      const int i = n * 32 + lane;
+      const bool there = i < sequence.num_items;
+      const float* const from = part(sequence.first_item + (there ? i : 0)) + kDecodeRows * D + r;
+      part_m[n] = there ? __ldcg(from) : -INFINITY;
+      part_l[n] = there ? __ldcg(from + kDecodeRows) : 0.0f;
     }
+    float m = part_m[0];
+#pragma unroll
+    for (int n = 1; n < kLaneParts; ++n) m = fmaxf(m, part_m[n]);
     for (int offset = 16; offset > 0; offset /= 2) m = fmaxf(m, __shfl_xor_sync(~0u, m, offset));
     float sum = 0.0f;
-    for (int i = lane; i < sequence.num_items; i += 32) {
-      const float part_m = buffer.weight[r][i];
-      const float weight = part_m == -INFINITY ? 0.0f : exp2f(part_m - m);
-      buffer.weight[r][i] = weight;
-      sum += weight * __ldcg(part(sequence.first_item + i) + kDecodeRows * (D + 1) + r);
+#pragma unroll
+    for (int n = 0; n < kLaneParts; ++n) {
+      const float weight = part_m[n] == -INFINITY ? 0.0f : exp2f(part_m[n] - m);
+      if (n * 32 + lane < sequence.num_items) buffer.weight[r][n * 32 + lane] = weight;
+      sum += weight * part_l[n];
     }
     for (int offset = 16; offset > 0; offset /= 2) sum += __shfl_xor_sync(~0u, sum, offset);
     if (lane == 0) buffer.inverse[r] = sum > 0.0f ? 1.0f / sum : 0.0f;
   }
   __syncthreads();
-  // Four channels per thread; the parts in order.
+  // Four channels per thread; the parts in order, many loads under way.
+  constexpr int kAhead = 22;
   for (int i = threadIdx.x * 4; i < rows * D; i += kDecodeThreads * 4) {
     const int r = i / D;
     float4 o = {};
-#pragma unroll 16
-    for (int n = 0; n < sequence.num_items; ++n) {
-      const float weight = buffer.weight[r][n];
-      const float4 v = __ldcg(reinterpret_cast<const float4*>(part(sequence.first_item + n) + i));
-      o.x += weight * v.x;
-      o.y += weight * v.y;
-      o.z += weight * v.z;
-      o.w += weight * v.w;
+    for (int first = 0; first < sequence.num_items; first += kAhead) {
+      float4 v[kAhead];
+#pragma unroll
+      for (int n = 0; n < kAhead; ++n) {
+        const int index = min(first + n, sequence.num_items - 1);
+        v[n] = __ldcg(reinterpret_cast<const float4*>(part(sequence.first_item + index) + i));
+      }
+#pragma unroll
+      for (int n = 0; n < kAhead; ++n) {
+        const float weight = first + n < sequence.num_items ? buffer.weight[r][first + n] : 0.0f;
+        o.x += weight * v[n].x;
+        o.y += weight * v[n].y;
+        o.z += weight * v[n].z;
+        o.w += weight * v[n].w;
+      }
     }
     const float inverse = buffer.inverse[r];
     *reinterpret_cast<float4*>(out + i) =

@@ -86,6 +86,18 @@ __device__ __forceinline__ void WaitForCopies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+// (x & mask) | bits in one instruction, which two constants in the code would make two of.
+__device__ __forceinline__ uint32_t MaskOr(uint32_t x, uint32_t mask, uint32_t bits) {
+  uint32_t y;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(y) : "r"(x), "r"(mask), "r"(bits));
+  return y;
+}
+
+// Brings a cache line to the L2 cache.
+__device__ __forceinline__ void PrefetchL2(const void* from) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
+}
+
 // A 16-byte load of data that is read once.
 __device__ __forceinline__ uint4 LoadStream(const void* from) {
   uint4 v;
