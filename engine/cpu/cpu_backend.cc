@@ -59,6 +59,9 @@ class CpuBackend : public Backend {
     KVP_ASSIGN_OR_RETURN(auto memory, cpu::HostMemory::Create(bytes));
     return std::unique_ptr<DeviceBuffer>(std::move(memory));
   }
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> AllocateOnHost(size_t bytes) override {
+    return Allocate(bytes);
+  }
   void CopyToHost(void* to, const std::byte* from, size_t bytes) override {
     std::memcpy(to, from, bytes);
   }

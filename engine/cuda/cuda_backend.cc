@@ -9,6 +9,7 @@
 #include "engine/cuda/device_weight.h"
 #include "engine/cuda/elementwise.h"
 #include "engine/cuda/linear.h"
+#include "engine/cuda/row_ops.h"
 #include "engine/cuda/sealer.h"
 #include "engine/cuda/store_kv.h"
 #include "engine/cuda/transform.h"
@@ -22,10 +23,13 @@ using cuda::DeviceWeight;
 
 float* Floats(const Activations& a) { return reinterpret_cast<float*>(a.data); }
 
-const float* VectorOf(const Weight* weight) {
-  const auto* vector = static_cast<const DeviceWeight*>(weight);
-  KVP_CHECK(vector != nullptr && vector->is_vector());
-  return vector->vector();
+// Whether item i is the one token of row i.
+bool OneTokenPerRow(const StoreKvArgs& args) {
+  if (static_cast<int>(args.items.size()) != args.qkv.rows) return false;
+  for (int i = 0; i < args.qkv.rows; ++i) {
+    if (args.items[i].first_row != i || args.items[i].destination.num_tokens != 1) return false;
+  }
+  return true;
 }
 
 class CudaBackend : public Backend {
@@ -41,6 +45,10 @@ class CudaBackend : public Backend {
   size_t activation_bytes() const override { return sizeof(float); }
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) override {
     KVP_ASSIGN_OR_RETURN(auto memory, cuda::DeviceMemory::Create(bytes));
+    return std::unique_ptr<DeviceBuffer>(std::move(memory));
+  }
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> AllocateOnHost(size_t bytes) override {
+    KVP_ASSIGN_OR_RETURN(auto memory, cuda::PinnedMemory::Create(bytes));
     return std::unique_ptr<DeviceBuffer>(std::move(memory));
   }
   void CopyToHost(void* to, const std::byte* from, size_t bytes) override {
@@ -61,12 +69,14 @@ class CudaBackend : public Backend {
   }
 
   void Embed(const Weight& table, std::span<const int32_t> ids, Activations y) override;
-  void RmsNorm(const RmsNormArgs& args) override;
-  void Linear(const LinearArgs& args) override { linear_->Run(args); }
+  void RmsNorm(const RmsNormArgs& args) override { cuda::RunRmsNorm(args, queue()); }
+  void Linear(const LinearArgs& args) override { linear_->Run({.linear = args}); }
+  void Project(const ProjectArgs& args) override { linear_->Run(args); }
   void Rope(const RopeArgs& args) override;
   void TransformKv(const TransformKvArgs& args) override;
   void TransformOutput(const TransformOutputArgs& args) override;
   void StoreKv(const StoreKvArgs& args) override;
+  void RopeAndStoreKv(const RopeArgs& rope, const StoreKvArgs& store) override;
   void Seal(const SealArgs& args) override {
     device_->BeginOperation();
     sealer_.Run(args);
@@ -75,12 +85,14 @@ class CudaBackend : public Backend {
     device_->BeginOperation();
     attention_.Run(args);
   }
-  void SiluMul(Activations x, Activations y) override;
+  void SiluMul(Activations x, Activations y) override { cuda::RunSiluMul(x, y, queue()); }
   void GatherRows(Activations x, std::span<const int32_t> rows, Activations y) override;
   absl::Status Synchronize() override { return device_->Synchronize(); }
 
  private:
   cuda::LaunchQueue& queue() { return device_->queue(); }
+  cuda::RopeParams ParamsOf(const RopeArgs& args);
+  cuda::StoreParams ParamsOf(const StoreKvArgs& args);
 
   const std::unique_ptr<Device> device_;
   const std::unique_ptr<cuda::Linear> linear_;
@@ -101,37 +113,23 @@ void CudaBackend::Embed(const Weight& table, std::span<const int32_t> ids, Activ
   }
 }
 
-void CudaBackend::RmsNorm(const RmsNormArgs& args) {
-  const bool grouped = args.group_cols != 0;
-  cuda::RmsNormParams params{.x = Floats(args.x),
-                             .weight = VectorOf(args.weight),
-                             .y = Floats(args.y),
-                             .rows = args.x.rows,
-                             .cols = args.x.cols,
-                             .group = grouped ? args.group_cols : args.x.cols,
-                             .first = grouped ? args.first_col : 0,
-                             .last = grouped && args.last_col != 0 ? args.last_col : args.x.cols,
-                             .epsilon = args.epsilon};
-  KVP_CHECK(args.weight->cols() == params.group &&
-            (params.last - params.first) % params.group == 0 && args.y.cols == args.x.cols &&
-            args.y.rows == args.x.rows);
-  cuda::LaunchRmsNorm(params, queue());
+cuda::RopeParams CudaBackend::ParamsOf(const RopeArgs& args) {
+  KVP_CHECK(static_cast<int>(args.inverse_frequency.size()) == args.head_dim / 2 &&
+            static_cast<int>(args.positions.size()) == args.x.rows &&
+            args.first_col + args.heads * args.head_dim <= args.x.cols);
+  return {.x = Floats(args.x),
+          .rows = args.x.rows,
+          .stride = args.x.cols,
+          .first_col = args.first_col,
+          .heads = args.heads,
+          .head_dim = args.head_dim,
+          .positions = device_->Upload(args.positions),
+          .frequency = device_->Upload(args.inverse_frequency)};
 }
 
 void CudaBackend::Rope(const RopeArgs& args) {
   device_->BeginOperation();
-  KVP_CHECK(static_cast<int>(args.inverse_frequency.size()) == args.head_dim / 2 &&
-            static_cast<int>(args.positions.size()) == args.x.rows &&
-            args.first_col + args.heads * args.head_dim <= args.x.cols);
-  cuda::LaunchRope({.x = Floats(args.x),
-                    .rows = args.x.rows,
-                    .stride = args.x.cols,
-                    .first_col = args.first_col,
-                    .heads = args.heads,
-                    .head_dim = args.head_dim,
-                    .positions = device_->Upload(args.positions),
-                    .frequency = device_->Upload(args.inverse_frequency)},
-                   queue());
+  cuda::LaunchRope(ParamsOf(args), queue());
 }
 
 void CudaBackend::TransformKv(const TransformKvArgs& args) {
@@ -178,10 +176,10 @@ void CudaBackend::TransformOutput(const TransformOutputArgs& args) {
   }
 }
 
-void CudaBackend::StoreKv(const StoreKvArgs& args) {
-  device_->BeginOperation();
+cuda::StoreParams CudaBackend::ParamsOf(const StoreKvArgs& args) {
   std::vector<cuda::StoreItem> items;
-  cuda::StoreParams params{.qkv = Floats(args.qkv),
+  cuda::StoreParams params{.num_items = static_cast<int>(args.items.size()),
+                           .qkv = Floats(args.qkv),
                            .stride = args.qkv.cols,
                            .k_first_col = args.k_first_col,
                            .v_first_col = args.v_first_col,
@@ -199,15 +197,20 @@ void CudaBackend::StoreKv(const StoreKvArgs& args) {
                      .first_row = item.first_row});
     params.max_tokens = std::max(params.max_tokens, to.num_tokens);
   }
-  if (params.max_tokens == 0) return;
-  params.num_items = static_cast<int>(items.size());
   params.items = device_->Upload(std::span<const cuda::StoreItem>(items));
-  cuda::LaunchStoreKv(params, queue());
+  return params;
 }
 
-void CudaBackend::SiluMul(Activations x, Activations y) {
-  KVP_CHECK(x.cols == 2 * y.cols && x.rows == y.rows);
-  cuda::LaunchSiluMul(Floats(x), Floats(y), y.rows, y.cols, queue());
+void CudaBackend::StoreKv(const StoreKvArgs& args) {
+  device_->BeginOperation();
+  const cuda::StoreParams params = ParamsOf(args);
+  if (params.max_tokens > 0) cuda::LaunchStoreKv(params, queue());
+}
+
+void CudaBackend::RopeAndStoreKv(const RopeArgs& rope, const StoreKvArgs& store) {
+  if (!OneTokenPerRow(store)) return Backend::RopeAndStoreKv(rope, store);
+  device_->BeginOperation();
+  cuda::LaunchRopeStore(ParamsOf(rope), ParamsOf(store), queue());
 }
 
 void CudaBackend::GatherRows(Activations x, std::span<const int32_t> rows, Activations y) {

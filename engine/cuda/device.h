@@ -37,6 +37,24 @@ class DeviceMemory : public DeviceBuffer {
   const size_t bytes_;
 };
 
+// One cudaMallocHost.
+class PinnedMemory : public DeviceBuffer {
+ public:
+  static absl::StatusOr<std::unique_ptr<PinnedMemory>> Create(size_t bytes);
+  ~PinnedMemory() override;
+  PinnedMemory(const PinnedMemory&) = delete;
+  PinnedMemory& operator=(const PinnedMemory&) = delete;
+
+  std::byte* data() override { return data_; }
+  size_t bytes() const override { return bytes_; }
+
+ private:
+  PinnedMemory(std::byte* data, size_t bytes) : data_(data), bytes_(bytes) {}
+
+  std::byte* const data_;
+  const size_t bytes_;
+};
+
 // Everything is issued on one stream, so that operations run in order. Operations cannot fail: the
 // first error is kept, what follows it is not run, and Synchronize reports it.
 class Device {

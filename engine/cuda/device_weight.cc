@@ -1,7 +1,8 @@
 #include "engine/cuda/device_weight.h"
 
+#include <optional>
+
 #include "engine/base/check.h"
-#include "engine/cuda/pack_matrix.h"
 #include "engine/ops/dequantize.h"
 #include "engine/ops/stacked_tensors.h"
 
@@ -18,9 +19,17 @@ absl::StatusOr<std::unique_ptr<DeviceWeight>> DeviceWeight::Load(
     return weight;
   }
   weight->cols_ = static_cast<int>(stacked[0].cols());
+  std::optional<HostMatrix> pending;
   for (const TensorView& tensor : stacked) {
-    KVP_RETURN_IF_ERROR(weight->LoadMatrix(tensor, device));
+    HostMatrix next = PackMatrix(tensor);
+    if (pending && CanAppend(*pending, next)) {
+      Append(next, *pending);
+      continue;
+    }
+    if (pending) KVP_RETURN_IF_ERROR(weight->LoadMatrix(*pending, device));
+    pending = std::move(next);
   }
+  KVP_RETURN_IF_ERROR(weight->LoadMatrix(*pending, device));
   return weight;
 }
 
@@ -34,8 +43,7 @@ absl::Status DeviceWeight::LoadVectors(std::span<const TensorView> stacked, Devi
   return device.Synchronize();
 }
 
-absl::Status DeviceWeight::LoadMatrix(const TensorView& tensor, Device& device) {
-  const HostMatrix host = PackMatrix(tensor);
+absl::Status DeviceWeight::LoadMatrix(const HostMatrix& host, Device& device) {
   PackedMatrix matrix = host.shape;
   KVP_ASSIGN_OR_RETURN(auto memory, DeviceMemory::Create(host.codes.size() + host.params.size()));
   device.CopyFromHost(memory->data(), host.codes.data(), host.codes.size());

@@ -7,6 +7,7 @@
 
 #include "engine/base/tensor.h"
 #include "engine/cuda/device.h"
+#include "engine/cuda/pack_matrix.h"
 #include "engine/cuda/packed_matrix.h"
 #include "engine/ops/backend.h"
 
@@ -28,13 +29,13 @@ class DeviceWeight : public Weight {
 
   bool is_vector() const { return matrices_.empty(); }
   const float* vector() const { return reinterpret_cast<const float*>(memory_[0]->data()); }
-  // One per stacked tensor, in row order.
+  // In row order: stacked tensors, joined where they are of one form.
   std::span<const PackedMatrix> matrices() const { return matrices_; }
 
  private:
   DeviceWeight() = default;
   absl::Status LoadVectors(std::span<const TensorView> stacked, Device& device);
-  absl::Status LoadMatrix(const TensorView& tensor, Device& device);
+  absl::Status LoadMatrix(const HostMatrix& host, Device& device);
 
   int rows_ = 0;
   int cols_ = 0;

@@ -1,5 +1,8 @@
+#include "engine/cuda/block_sum.cuh"
 #include "engine/cuda/elementwise.h"
 #include "engine/cuda/overlap.cuh"
+#include "engine/cuda/rope.cuh"
+#include "engine/cuda/silu.cuh"
 
 namespace kvpareto::cuda {
 namespace {
@@ -10,24 +13,10 @@ int BlocksFor(int64_t items, int threads) {
   return static_cast<int>((items + threads - 1) / threads);
 }
 
-// The sum over the block, in a fixed order; all threads get it.
-__device__ float BlockSum(float value) {
-  __shared__ float sums[32];
-  for (int offset = 16; offset > 0; offset /= 2) value += __shfl_xor_sync(~0u, value, offset);
-  const int warp = threadIdx.x / 32;
-  if (threadIdx.x % 32 == 0) sums[warp] = value;
-  __syncthreads();
-  float total = 0.0f;
-  for (int w = 0; w < blockDim.x / 32; ++w) total += sums[w];
-  __syncthreads();
-  return total;
-}
-
 // One block per row and group. Up to kKept columns per thread are read once, and the weights with
 // them.
 template <int kKept>
 __global__ void RmsNormKernel(RmsNormParams p) {
-  LetNextKernelStart();
   const int groups = (p.last - p.first) / p.group;
   const int64_t row = blockIdx.x / groups;
   const int begin = p.first + blockIdx.x % groups * p.group;
@@ -39,7 +28,7 @@ __global__ void RmsNormKernel(RmsNormParams p) {
     const int c = threadIdx.x + i * blockDim.x;
     weight[i] = c < p.group ? p.weight[c] : 0.0f;
   }
-  WaitForEarlierKernels();
+  BeginOverlapped();
 #pragma unroll
   for (int i = 0; i < kKept; ++i) {
     const int c = threadIdx.x + i * blockDim.x;
@@ -82,16 +71,11 @@ __global__ void RopeKernel(RopeParams p) {
   const int pair = static_cast<int>(i % pairs);
   const int head = static_cast<int>(i / pairs % p.heads);
   const int64_t row = i / pairs / p.heads;
-  float cosine, sine;
-  sincosf(static_cast<float>(p.positions[row]) * p.frequency[pair], &sine, &cosine);
   float* x = p.x + row * p.stride + p.first_col + head * p.head_dim;
-  const float first = x[pair], second = x[pair + pairs];
-  x[pair] = first * cosine - second * sine;
-  x[pair + pairs] = second * cosine + first * sine;
-}
-
-__device__ __forceinline__ float SiluMul(float gate, float up) {
-  return gate / (1.0f + expf(-gate)) * up;
+  const float2 turned =
+      Rotate(make_float2(x[pair], x[pair + pairs]), p.positions[row], p.frequency[pair]);
+  x[pair] = turned.x;
+  x[pair + pairs] = turned.y;
 }
 
 // Blocks: parts of a row x rows. kWide: four columns per thread.
@@ -129,8 +113,7 @@ __global__ void AddBiasKernel(const float* bias, float* y, int64_t elements, int
 
 void LaunchRmsNorm(const RmsNormParams& p, LaunchQueue& queue) {
   const int groups = (p.last - p.first) / p.group;
-  // A row alone waits for its slowest load; many rows hide that among each other.
-  const int threads = p.group < 512 ? 64 : p.group < 2048 || p.rows > 256 ? 256 : 1024;
+  const int threads = p.group < 512 ? 64 : 256;
   if (p.rows * groups == 0) return;
   const LaunchShape shape = {p.rows * groups, threads, 0, true};
   threads == 256 ? queue.Add(RmsNormKernel<16>, shape, p) : queue.Add(RmsNormKernel<4>, shape, p);

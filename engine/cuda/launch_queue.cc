@@ -23,10 +23,13 @@ void AllowLargeShared(const void* kernel) {
 
 LaunchQueue::LaunchQueue(cudaStream_t stream, std::byte* host, std::byte* device, size_t bytes)
     : stream_(stream), host_(host), device_(device), bytes_(bytes) {
-  int index = 0, major = 0;
+  int index = 0, major = 0, shared = 0;
   cudaGetDevice(&index);
   cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index);
-  can_overlap_ = major >= 9;
+  cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, index);
+  cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, index);
+  is_hopper_ = major >= 9;
+  shared_limit_ = static_cast<size_t>(shared);
 }
 
 LaunchQueue::~LaunchQueue() {
@@ -43,7 +46,8 @@ bool LaunchQueue::Segment::SameAs(const Segment& other) const {
   for (size_t i = 0; i < launches.size(); ++i) {
     const Launch &a = launches[i], &b = other.launches[i];
     if (a.kernel != b.kernel || !Same(a.shape.grid, b.shape.grid) ||
-        !Same(a.shape.block, b.shape.block) || a.shape.shared_bytes != b.shape.shared_bytes) {
+        !Same(a.shape.block, b.shape.block) || a.shape.shared_bytes != b.shape.shared_bytes ||
+        a.shape.cluster != b.shape.cluster) {
       return false;
     }
   }
@@ -84,6 +88,14 @@ const std::byte* LaunchQueue::Upload(std::span<const std::byte> bytes, size_t ca
   return device_ + offset;
 }
 
+// Kernels that divide a multiprocessor's memory differently cannot run beside each other on it: so
+// all of them get the division with the most shared memory.
+void LaunchQueue::Prepare(const void* kernel) {
+  if (!prepared_.insert(kernel).second) return;
+  Note(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                            cudaSharedmemCarveoutMaxShared));
+}
+
 void LaunchQueue::Issue(const Segment& segment) {
   if (segment.upload_end > segment.upload_begin) {
     Note(cudaMemcpyAsync(device_ + segment.upload_begin, host_ + segment.upload_begin,
@@ -92,21 +104,31 @@ void LaunchQueue::Issue(const Segment& segment) {
   }
   std::vector<void*> args;
   for (const Launch& launch : segment.launches) {
+    Prepare(launch.kernel);
     args.clear();
     for (size_t i = 0; i < launch.num_args; ++i) {
       const size_t offset = segment.arg_offsets[launch.first_arg + i];
       args.push_back(const_cast<std::byte*>(segment.args.data()) + offset);
     }
-    cudaLaunchAttribute overlap = {};
-    overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    overlap.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchAttribute attributes[2] = {};
+    unsigned count = 0;
+    if (is_hopper_ && launch.shape.overlaps) {
+      attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+    }
+    if (launch.shape.cluster > 1) {
+      attributes[count].id = cudaLaunchAttributeClusterDimension;
+      attributes[count].val.clusterDim.x = launch.shape.cluster;
+      attributes[count].val.clusterDim.y = attributes[count].val.clusterDim.z = 1;
+      ++count;
+    }
     cudaLaunchConfig_t config = {};
     config.gridDim = launch.shape.grid;
     config.blockDim = launch.shape.block;
     config.dynamicSmemBytes = launch.shape.shared_bytes;
     config.stream = stream_;
-    config.attrs = &overlap;
-    config.numAttrs = can_overlap_ && launch.shape.overlaps ? 1 : 0;
+    config.attrs = attributes;
+    config.numAttrs = count;
     Note(cudaLaunchKernelExC(&config, launch.kernel, args.data()));
   }
 }
@@ -123,6 +145,7 @@ void LaunchQueue::Instantiate(Graph& graph) {
 
 void LaunchQueue::Flush() {
   if (segment_.launches.empty() && segment_.upload_end == segment_.upload_begin) return;
+  first_ = false;
   const auto done = [&] { segment_.Clear(next_); };
   if (segment_.launches.size() < kMinGraphLaunches || error_ != cudaSuccess) {
     Issue(segment_);
@@ -151,6 +174,7 @@ void LaunchQueue::Flush() {
 
 void LaunchQueue::Rewind() {
   next_ = 0;
+  first_ = true;
   for (Recent& recent : recent_) recent = {};
   segment_.Clear(0);
 }

@@ -16,6 +16,7 @@
 #include <deque>
 #include <span>
 #include <type_traits>
+#include <unordered_set>
 #include <vector>
 
 namespace kvpareto::cuda {
@@ -30,6 +31,8 @@ struct LaunchShape {
   // The kernel calls WaitForEarlierKernels (overlap.cuh) before it touches what they use: it may
   // start while the one before it is still running.
   bool overlaps = false;
+  // Blocks of a cluster, neighbours in x; 1: no clusters.
+  int cluster = 1;
 };
 
 class LaunchQueue {
@@ -48,7 +51,7 @@ class LaunchQueue {
     segment_.launches.push_back({reinterpret_cast<const void*>(kernel), shape,
                                  segment_.arg_offsets.size(), sizeof...(Params)});
     (AddArgument(&args, sizeof(Params)), ...);
-    if (segment_.launches.size() >= kSegmentLaunches) Flush();
+    if (segment_.launches.size() >= (first_ ? kFirstLaunches : kSegmentLaunches)) Flush();
   }
 
   // The place of a small table on the device; it is there when launches noted from now on run,
@@ -56,6 +59,11 @@ class LaunchQueue {
   // bytes are set aside, so that a table that grows slowly keeps those behind it in place. Null: no
   // room; the stream has to be synchronized and rewound first.
   const std::byte* Upload(std::span<const std::byte> bytes, size_t capacity);
+
+  // Of the device: for grids that are resident as a whole, and what a block can get.
+  int multiprocessors() const { return multiprocessors_; }
+  size_t shared_limit() const { return shared_limit_; }
+  bool has_clusters() const { return is_hopper_; }
 
   // Issues what was noted.
   void Flush();
@@ -66,8 +74,9 @@ class LaunchQueue {
   cudaError_t TakeError();
 
  private:
-  // Enough for one graph to pay, few enough that the device starts early in a step.
-  static constexpr size_t kSegmentLaunches = 40;
+  // Few at first, so that the device starts early in a step.
+  static constexpr size_t kFirstLaunches = 16;
+  static constexpr size_t kSegmentLaunches = 64;
   static constexpr size_t kMinGraphLaunches = 16;
   static constexpr size_t kMaxGraphs = 128;
   static constexpr int kRecent = 8;
@@ -99,6 +108,7 @@ class LaunchQueue {
   };
 
   void AddArgument(const void* data, size_t bytes);
+  void Prepare(const void* kernel);
   void Issue(const Segment& segment);
   void Instantiate(Graph& graph);
   void Note(cudaError_t error) {
@@ -109,13 +119,17 @@ class LaunchQueue {
   std::byte* const host_;
   std::byte* const device_;
   const size_t bytes_;
-  bool can_overlap_ = false;  // the device can start kernels early
+  bool is_hopper_ = false;  // compute capability 9: kernels start early, blocks form clusters
+  int multiprocessors_ = 0;
+  size_t shared_limit_ = 0;
   size_t next_ = 0;
   Recent recent_[kRecent];
   int recent_next_ = 0;
   Segment segment_;
-  std::deque<Graph> graphs_;  // oldest first
-  size_t next_guess_ = 0;     // the graph after the one replayed last
+  bool first_ = true;                         // segment since the last Rewind
+  std::unordered_set<const void*> prepared_;  // kernels that Prepare has seen
+  std::deque<Graph> graphs_;                  // oldest first
+  size_t next_guess_ = 0;                     // the graph after the one replayed last
   cudaError_t error_ = cudaSuccess;
 };
 

@@ -4,7 +4,7 @@
 
 #include "engine/base/check.h"
 #include "engine/cuda/elementwise.h"
-#include "engine/cuda/linear_decode.h"
+#include "engine/cuda/row_ops.h"
 #include "engine/cuda/unpack_matrix.h"
 
 namespace kvpareto::cuda {
@@ -18,6 +18,15 @@ constexpr int kAlgorithmRows = 2048;  // rows that algorithms are chosen for
 
 const float* RowOf(const Activations& a, int row) {
   return reinterpret_cast<const float*>(a.data) + size_t(row) * a.cols;
+}
+
+Activations RowsOf(const Activations& a, int first, int rows) {
+  return {a.data + size_t(first) * a.cols * sizeof(float), rows, a.cols};
+}
+
+// Gates and what they gate are whole panels of one matrix.
+bool CanGate(const DeviceWeight& weight) {
+  return weight.matrices().size() == 1 && weight.rows() % (2 * kPanelRows) == 0;
 }
 
 // Column-major descriptors of the product's operands; cuBLASLt computes y^T = w x^T.
@@ -54,45 +63,105 @@ Linear::~Linear() {
   if (handle_ != nullptr) cublasLtDestroy(handle_);
 }
 
-void Linear::Run(const LinearArgs& args) {
-  const auto& weight = static_cast<const DeviceWeight&>(*args.weight);
-  KVP_CHECK(!weight.is_vector() && args.x.cols == weight.cols() && args.y.cols == weight.rows())
-      << "x " << args.x.cols << ", weight " << weight.rows() << " x " << weight.cols() << ", y "
-      << args.y.cols;
-  KVP_CHECK(args.x.rows == args.y.rows &&
-            args.split.decode_rows + args.split.prefill_rows == args.x.rows);
-  for (int row = 0; row < args.split.decode_rows; row += kMaxDecodeTokens) {
-    RunDecode(args, row, std::min(kMaxDecodeTokens, args.split.decode_rows - row));
+void Linear::Run(const ProjectArgs& args) {
+  const LinearArgs& linear = args.linear;
+  const auto& weight = static_cast<const DeviceWeight&>(*linear.weight);
+  KVP_CHECK(!weight.is_vector() && linear.x.cols == weight.cols() && linear.y.cols == weight.rows())
+      << "x " << linear.x.cols << ", weight " << weight.rows() << " x " << weight.cols() << ", y "
+      << linear.y.cols;
+  const int decode = linear.split.decode_rows, prefill = linear.split.prefill_rows;
+  KVP_CHECK(linear.x.rows == linear.y.rows && decode + prefill == linear.x.rows);
+  KVP_CHECK(args.norm.weight == nullptr || args.norm.y.data == linear.x.data);
+  KVP_CHECK(args.product.data == nullptr ||
+            (linear.y.cols == 2 * args.product.cols && linear.y.rows == args.product.rows));
+  RunDecode(args);
+  if (prefill == 0) return;
+  if (args.norm.weight != nullptr) {
+    RmsNormArgs norm = args.norm;
+    norm.x = RowsOf(norm.x, decode, prefill);
+    norm.y = RowsOf(norm.y, decode, prefill);
+    RunRmsNorm(norm, device_.queue());
   }
-  if (args.split.prefill_rows > 0) {
-    RunPrefill(args, args.split.decode_rows, args.split.prefill_rows);
+  RunPrefill(linear, decode, prefill);
+  if (args.product.data != nullptr) {
+    RunSiluMul(RowsOf(linear.y, decode, prefill), RowsOf(args.product, decode, prefill),
+               device_.queue());
   }
 }
 
-void Linear::RunDecode(const LinearArgs& args, int first_row, int rows) {
-  const auto& weight = static_cast<const DeviceWeight&>(*args.weight);
-  const auto* bias = static_cast<const DeviceWeight*>(args.bias);
-  LinearDecodeParams params;
-  params.x = RowOf(args.x, first_row);
-  params.tokens = rows;
-  params.y_stride = args.y.cols;
-  params.accumulate = args.accumulate;
-  if (rows > 1) {
-    const int blocks = weight.matrices()[0].blocks;
-    auto* packed =
-        reinterpret_cast<uint32_t*>(packed_x_.Reserve(PackedActivationBytes(rows, blocks)));
-    if (packed == nullptr) return;
-    LaunchPackActivations(params.x, rows, args.x.cols, blocks, packed, device_.queue());
-    params.packed_x = packed;
+void Linear::RunDecode(const ProjectArgs& args) {
+  const LinearArgs& linear = args.linear;
+  const auto& weight = static_cast<const DeviceWeight&>(*linear.weight);
+  const bool gated = args.product.data != nullptr && CanGate(weight);
+  const int total = linear.split.decode_rows;
+  int rows = 0;
+  for (int row = 0; row < total; row += rows) {
+    rows = total - row;
+    for (const PackedMatrix& matrix : weight.matrices()) {
+      rows = std::min(rows, rows == 1 ? 1 : PlanOf(matrix, rows, gated).tokens);
+    }
+    DecodeRows(args, row, rows, gated);
+  }
+  if (args.product.data != nullptr && !gated && total > 0) {
+    RunSiluMul(RowsOf(linear.y, 0, total), RowsOf(args.product, 0, total), device_.queue());
+  }
+}
+
+// Rows [first_row, first_row + rows), not more than every matrix takes at once.
+void Linear::DecodeRows(const ProjectArgs& args, int first_row, int rows, bool gated) {
+  const LinearArgs& linear = args.linear;
+  const auto& weight = static_cast<const DeviceWeight&>(*linear.weight);
+  const auto* bias = static_cast<const DeviceWeight*>(linear.bias);
+  const bool normed = args.norm.weight != nullptr;
+  const Activations& y = gated ? args.product : linear.y;
+  PackRowsParams source{.x = RowOf(normed ? args.norm.x : linear.x, first_row),
+                        .tokens = rows,
+                        .cols = weight.cols(),
+                        .group = -1};
+  if (normed) {
+    source.norm = {static_cast<const DeviceWeight*>(args.norm.weight)->vector(), args.norm.epsilon};
   }
   int column = 0;
   for (const PackedMatrix& matrix : weight.matrices()) {
-    params.w = matrix;
-    params.y = const_cast<float*>(RowOf(args.y, first_row)) + column;
-    params.bias = bias == nullptr ? nullptr : bias->vector() + column;
-    LaunchLinearDecode(params, device_.queue());
+    const LinearDecodeParams params{.w = matrix,
+                                    .y = const_cast<float*>(RowOf(y, first_row)) + column,
+                                    .bias = bias == nullptr ? nullptr : bias->vector() + column,
+                                    .tokens = rows,
+                                    .y_stride = y.cols,
+                                    .accumulate = linear.accumulate,
+                                    .gated = gated};
+    if (rows == 1) {
+      LaunchLinearSingle({params, source.x, source.norm}, device_.queue());
+    } else if (!RunBatch(params, source)) {
+      return;
+    }
     column += matrix.rows;
   }
+}
+
+// Packs the rows unless `source` says that the matrix before took them in the same form. False: out
+// of memory.
+bool Linear::RunBatch(const LinearDecodeParams& linear, PackRowsParams& source) {
+  LinearBatchParams params{.linear = linear, .plan = PlanOf(linear.w, linear.tokens, linear.gated)};
+  const BatchPlan& plan = params.plan;
+  if (source.group != linear.w.group || source.blocks != linear.w.blocks) {
+    source.group = linear.w.group;
+    source.blocks = linear.w.blocks;
+    source.packed =
+        reinterpret_cast<uint32_t*>(packed_x_.Reserve(PackedRowsBytes(plan.tokens, linear.w)));
+    source.sums =
+        reinterpret_cast<float*>(packed_sums_.Reserve(PackedSumsBytes(plan.tokens, linear.w)));
+    if (source.packed == nullptr || source.sums == nullptr) return false;
+    LaunchPackRows(source, device_.queue());
+  }
+  params.x = source.packed;
+  params.x_sums = source.sums;
+  LaunchLinearBatch(params, device_.queue());
+  return true;
+}
+
+BatchPlan Linear::PlanOf(const PackedMatrix& matrix, int rows, bool gated) {
+  return PlanBatch(matrix, rows, gated, device_.queue());
 }
 
 void Linear::RunPrefill(const LinearArgs& args, int first_row, int rows) {

@@ -1,5 +1,6 @@
 // y = x W^T for both kinds of rows: few (decode) from the packed codes, many (prefill) through
-// cuBLASLt on panels unpacked to bf16.
+// cuBLASLt on panels unpacked to bf16. For decode rows, the norm before it and the gate behind it
+// are part of the same kernels.
 #pragma once
 
 #include <cublasLt.h>
@@ -10,6 +11,7 @@
 
 #include "engine/cuda/device.h"
 #include "engine/cuda/device_weight.h"
+#include "engine/cuda/linear_decode.h"
 
 namespace kvpareto::cuda {
 
@@ -20,9 +22,10 @@ class Linear {
   Linear(const Linear&) = delete;
   Linear& operator=(const Linear&) = delete;
 
-  void Run(const LinearArgs& args);
+  void Run(const ProjectArgs& args);
   size_t scratch_bytes() const {
-    return packed_x_.bytes() + rounded_x_.bytes() + panel_.bytes() + workspace_.bytes();
+    return packed_x_.bytes() + packed_sums_.bytes() + rounded_x_.bytes() + panel_.bytes() +
+           workspace_.bytes();
   }
 
  private:
@@ -41,11 +44,15 @@ class Linear {
   explicit Linear(Device* device)
       : device_(*device),
         packed_x_(device),
+        packed_sums_(device),
         rounded_x_(device),
         panel_(device),
         workspace_(device) {}
 
-  void RunDecode(const LinearArgs& args, int first_row, int rows);
+  void RunDecode(const ProjectArgs& args);
+  void DecodeRows(const ProjectArgs& args, int first_row, int rows, bool gated);
+  bool RunBatch(const LinearDecodeParams& linear, PackRowsParams& source);
+  BatchPlan PlanOf(const PackedMatrix& matrix, int rows, bool gated);
   void RunPrefill(const LinearArgs& args, int first_row, int rows);
   void Multiply(const Product& product);
   // The algorithm for a width and depth. It does not depend on the number of rows, so that a row's
@@ -56,10 +63,11 @@ class Linear {
   cublasLtHandle_t handle_ = nullptr;
   // By n, k and whether y is aligned to 16 bytes.
   std::map<std::tuple<int, int, bool>, cublasLtMatmulAlgo_t> algorithms_;
-  Scratch packed_x_;   // activations of decode rows as B operands
-  Scratch rounded_x_;  // activations of prefill rows as bf16
-  Scratch panel_;      // weights as bf16
-  Scratch workspace_;  // of cuBLASLt
+  Scratch packed_x_;     // activations of decode rows as B operands
+  Scratch packed_sums_;  // of these over groups of columns
+  Scratch rounded_x_;    // activations of prefill rows as bf16
+  Scratch panel_;        // weights as bf16
+  Scratch workspace_;    // of cuBLASLt
 };
 
 }  // namespace kvpareto::cuda

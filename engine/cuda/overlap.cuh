@@ -3,8 +3,8 @@
 
 namespace kvpareto::cuda {
 
-// The next kernel of the stream may start as soon as all blocks of this one have: it waits itself
-// for what it reads. To be called first.
+// The next kernel of the stream may start as soon as all blocks of this one have called this or
+// ended: it waits itself for what it reads.
 __device__ __forceinline__ void LetNextKernelStart() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
@@ -20,8 +20,8 @@ __device__ __forceinline__ void WaitForEarlierKernels() {
 }
 
 __device__ __forceinline__ void BeginOverlapped() {
-  LetNextKernelStart();
   WaitForEarlierKernels();
+  LetNextKernelStart();
 }
 
 }  // namespace kvpareto::cuda

@@ -134,4 +134,16 @@ HostMatrix PackMatrix(const TensorView& tensor) {
   return matrix;
 }
 
+bool CanAppend(const HostMatrix& matrix, const HostMatrix& next) {
+  const PackedMatrix &a = matrix.shape, &b = next.shape;
+  return a.rows % kPanelRows == 0 && a.format == b.format && a.wide_params == b.wide_params &&
+         a.cols == b.cols && a.blocks == b.blocks && a.group == b.group;
+}
+
+void Append(const HostMatrix& next, HostMatrix& matrix) {
+  matrix.shape.rows += next.shape.rows;
+  matrix.codes.insert(matrix.codes.end(), next.codes.begin(), next.codes.end());
+  matrix.params.insert(matrix.params.end(), next.params.begin(), next.params.end());
+}
+
 }  // namespace kvpareto::cuda

@@ -17,4 +17,9 @@ struct HostMatrix {
 // Codes keep their values; f32 and f16 matrices are rounded to bf16. Uses all cores.
 HostMatrix PackMatrix(const TensorView& tensor);
 
+// Whether the rows of `next` can follow those of `matrix`, and their appending: panels are whole,
+// and both of one form.
+bool CanAppend(const HostMatrix& matrix, const HostMatrix& next);
+void Append(const HostMatrix& next, HostMatrix& matrix);
+
 }  // namespace kvpareto::cuda

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 
+#include "engine/cuda/elementwise.h"
 #include "engine/cuda/launch_queue.h"
 #include "engine/kv/block_layout.h"
 
@@ -30,5 +31,8 @@ struct StoreParams {
   int head_dim = 0;
 };
 void LaunchStoreKv(const StoreParams& params, LaunchQueue& queue);
+
+// LaunchRope, then LaunchStoreKv, where item i is the one token of row i.
+void LaunchRopeStore(const RopeParams& rope, const StoreParams& params, LaunchQueue& queue);
 
 }  // namespace kvpareto::cuda

@@ -43,7 +43,8 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const ModelConf
   const size_t bytes =
       model->logits_offset_ + kLogitRows * size_t(config.vocab) * backend->activation_bytes();
   KVP_ASSIGN_OR_RETURN(model->workspace_, backend->Allocate(bytes));
-  model->host_logits_.resize(kLogitRows * size_t(config.vocab));
+  KVP_ASSIGN_OR_RETURN(model->host_logits_,
+                       backend->AllocateOnHost(kLogitRows * size_t(config.vocab) * sizeof(float)));
   return model;
 }
 
@@ -157,22 +158,24 @@ void Transformer::SetLayer(int layer, const StepBatch& batch) {
   }
 }
 
+RmsNormArgs Transformer::Norm(Activations x, const Weight* weight, Activations y) const {
+  return {.x = x, .weight = weight, .y = y, .epsilon = config_.rms_epsilon};
+}
+
 void Transformer::RunLayer(int layer, const StepBatch& batch, RowSplit split) {
   const LayerWeights& w = weights_.layers[layer];
   const int rows = batch.rows();
   const Activations hidden = Matrix(hidden_offset_, rows, config_.hidden);
   const Activations normed = Matrix(normed_offset_, rows, config_.hidden);
 
-  backend_->RmsNorm(
-      {.x = hidden, .weight = w.attn_norm.get(), .y = normed, .epsilon = config_.rms_epsilon});
   RunAttention(layer, batch, split);
 
   const Activations gate_up = Matrix(inner_offset_, rows, 2 * config_.ffn);
   const Activations product = Matrix(inner_second_offset_, rows, config_.ffn);
-  backend_->RmsNorm(
-      {.x = hidden, .weight = w.ffn_norm.get(), .y = normed, .epsilon = config_.rms_epsilon});
-  backend_->Linear({.x = normed, .weight = w.gate_up.get(), .y = gate_up, .split = split});
-  backend_->SiluMul(gate_up, product);
+  backend_->Project(
+      {.norm = Norm(hidden, w.ffn_norm.get(), normed),
+       .linear = {.x = normed, .weight = w.gate_up.get(), .y = gate_up, .split = split},
+       .product = product});
   backend_->Linear(
       {.x = product, .weight = w.ffn_down.get(), .y = hidden, .split = split, .accumulate = true});
 }
@@ -184,12 +187,17 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
   const int rows = batch.rows();
   const int k_col = config_.heads * config_.head_dim;
   const int v_col = k_col + config_.kv_heads * config_.head_dim;
+  const Activations hidden = Matrix(hidden_offset_, rows, config_.hidden);
   const Activations normed = Matrix(normed_offset_, rows, config_.hidden);
   const Activations qkv = Matrix(inner_offset_, rows, QkvCols(config_));
   const Activations attended = Matrix(inner_second_offset_, rows, config_.heads * config_.head_dim);
 
-  backend_->Linear(
-      {.x = normed, .weight = w.qkv.get(), .bias = w.qkv_bias.get(), .y = qkv, .split = split});
+  backend_->Project({.norm = Norm(hidden, w.attn_norm.get(), normed),
+                     .linear = {.x = normed,
+                                .weight = w.qkv.get(),
+                                .bias = w.qkv_bias.get(),
+                                .y = qkv,
+                                .split = split}});
   const auto head_norm = [&](const Weight* weight, int first_col, int last_col) {
     if (weight == nullptr) return;
     backend_->RmsNorm({.x = qkv,
@@ -202,29 +210,23 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
   };
   head_norm(w.q_norm.get(), 0, k_col);
   head_norm(w.k_norm.get(), k_col, v_col);
-  backend_->Rope({.x = qkv,
-                  .first_col = 0,
-                  .heads = config_.heads + config_.kv_heads,
-                  .head_dim = config_.head_dim,
-                  .positions = batch.positions,
-                  .inverse_frequency = config_.inverse_frequency});
-
-  if (observe_) Observe(layer, qkv);
+  const RopeArgs rope{.x = qkv,
+                      .first_col = 0,
+                      .heads = config_.heads + config_.kv_heads,
+                      .head_dim = config_.head_dim,
+                      .positions = batch.positions,
+                      .inverse_frequency = config_.inverse_frequency};
   SetLayer(layer, batch);
   const Activations bias_query = Matrix(bias_query_offset_, rows, config_.heads * config_.head_dim);
-  if (!transforms_.empty()) {
-    backend_->TransformKv({.qkv = qkv,
-                           .k_first_col = k_col,
-                           .v_first_col = v_col,
-                           .heads = config_.heads,
-                           .kv_heads = config_.kv_heads,
-                           .head_dim = config_.head_dim,
-                           .positions = batch.positions,
-                           .inverse_frequency = config_.inverse_frequency,
-                           .items = transforms_,
-                           .bias_query = config_.qkv_bias ? bias_query : Activations{}});
+  const bool observed = observe_ || write_filter_;
+  if (transforms_.empty() && !observed) {
+    backend_->RopeAndStoreKv(rope, StoreArgs(qkv));
+  } else {
+    backend_->Rope(rope);
+    if (observe_) Observe(layer, qkv);
+    if (!transforms_.empty()) TransformKv(batch, qkv, bias_query);
+    StoreKv(layer, qkv);
   }
-  StoreKv(layer, qkv);
   backend_->Attention({.q = qkv,
                        .out = attended,
                        .heads = config_.heads,
@@ -248,7 +250,7 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
   }
   backend_->Linear({.x = attended,
                     .weight = w.attn_output.get(),
-                    .y = Matrix(hidden_offset_, rows, config_.hidden),
+                    .y = hidden,
                     .split = split,
                     .accumulate = true});
 }
@@ -261,14 +263,32 @@ void Transformer::Observe(int layer, Activations qkv) {
   observe_(layer, host);
 }
 
-void Transformer::StoreKv(int layer, Activations qkv) {
+void Transformer::TransformKv(const StepBatch& batch, Activations qkv, Activations bias_query) {
+  const StoreKvArgs columns = StoreArgs(qkv);
+  backend_->TransformKv({.qkv = qkv,
+                         .k_first_col = columns.k_first_col,
+                         .v_first_col = columns.v_first_col,
+                         .heads = config_.heads,
+                         .kv_heads = config_.kv_heads,
+                         .head_dim = config_.head_dim,
+                         .positions = batch.positions,
+                         .inverse_frequency = config_.inverse_frequency,
+                         .items = transforms_,
+                         .bias_query = config_.qkv_bias ? bias_query : Activations{}});
+}
+
+StoreKvArgs Transformer::StoreArgs(Activations qkv) const {
   const int k_col = config_.heads * config_.head_dim;
-  StoreKvArgs args{.qkv = qkv,
-                   .k_first_col = k_col,
-                   .v_first_col = k_col + config_.kv_heads * config_.head_dim,
-                   .kv_heads = config_.kv_heads,
-                   .head_dim = config_.head_dim,
-                   .items = stores_};
+  return {.qkv = qkv,
+          .k_first_col = k_col,
+          .v_first_col = k_col + config_.kv_heads * config_.head_dim,
+          .kv_heads = config_.kv_heads,
+          .head_dim = config_.head_dim,
+          .items = stores_};
+}
+
+void Transformer::StoreKv(int layer, Activations qkv) {
+  StoreKvArgs args = StoreArgs(qkv);
   backend_->StoreKv(args);
   if (!write_filter_) return;
   std::vector<float> host(static_cast<size_t>(qkv.rows) * qkv.cols);
@@ -289,17 +309,15 @@ absl::Status Transformer::ComputeLogits(const StepBatch& batch, const LogitsFn& 
     const Activations picked = Matrix(logit_rows_offset_, rows, config_.hidden);
     const Activations logits = Matrix(logits_offset_, rows, config_.vocab);
     backend_->GatherRows(hidden, {batch.logit_rows.data() + first, size_t(rows)}, picked);
-    backend_->RmsNorm({.x = picked,
-                       .weight = weights_.output_norm.get(),
-                       .y = picked,
-                       .epsilon = config_.rms_epsilon});
     const RowSplit split = batch.scoring ? RowSplit{.decode_rows = 0, .prefill_rows = rows}
                                          : RowSplit{.decode_rows = rows, .prefill_rows = 0};
-    backend_->Linear({.x = picked, .weight = &weights_.head(), .y = logits, .split = split});
-    KVP_RETURN_IF_ERROR(backend_->Synchronize());
+    backend_->Project(
+        {.norm = Norm(picked, weights_.output_norm.get(), picked),
+         .linear = {.x = picked, .weight = &weights_.head(), .y = logits, .split = split}});
     const size_t elements = size_t(rows) * config_.vocab;
-    backend_->CopyToHost(host_logits_.data(), logits.data, elements * sizeof(float));
-    on_logits(first, rows, {host_logits_.data(), elements});
+    backend_->CopyToHost(host_logits_->data(), logits.data, elements * sizeof(float));
+    KVP_RETURN_IF_ERROR(backend_->Synchronize());
+    on_logits(first, rows, {reinterpret_cast<float*>(host_logits_->data()), elements});
   }
   return backend_->Synchronize();
 }

@@ -68,9 +68,12 @@ class Transformer {
   void RunAttention(int layer, const StepBatch& batch, RowSplit split);
   void SetLayer(int layer, const StepBatch& batch);
   void Observe(int layer, Activations qkv);
+  void TransformKv(const StepBatch& batch, Activations qkv, Activations bias_query);
+  StoreKvArgs StoreArgs(Activations qkv) const;
   void StoreKv(int layer, Activations qkv);
   absl::Status ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits);
   Activations Matrix(size_t offset, int rows, int cols) const;
+  RmsNormArgs Norm(Activations x, const Weight* weight, Activations y) const;
 
   ModelConfig config_;
   ModelWeights weights_;
@@ -98,7 +101,7 @@ class Transformer {
   std::vector<TransformItem> transforms_;
   ObserveFn observe_;
   WriteFilterFn write_filter_;
-  std::vector<float> host_logits_;
+  std::unique_ptr<DeviceBuffer> host_logits_;  // [kLogitRows, vocab] f32, host memory
 };
 
 }  // namespace kvpareto

@@ -73,6 +73,13 @@ struct RmsNormArgs {
   int last_col = 0;   // 0: to the end
 };
 
+// A projection with the norm before it and the gate behind it.
+struct ProjectArgs {
+  RmsNormArgs norm;  // whole rows, y = linear.x; no weight: no norm
+  LinearArgs linear;
+  Activations product;  // silu(gate) * up of linear.y = [gate | up]; no data: no gate
+};
+
 // Rotary embedding on columns [first_col, first_col + heads * head_dim) of x, in place, on pairs
 // (i, i + head_dim / 2) ("NEOX" order; loaders permute interleaved rows of Q and K beforehand).
 struct RopeArgs {
@@ -211,6 +218,8 @@ class Backend {
 
   virtual size_t activation_bytes() const = 0;  // per element
   virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) = 0;
+  // Host memory that copies to and from the device are fastest with.
+  virtual absl::StatusOr<std::unique_ptr<DeviceBuffer>> AllocateOnHost(size_t bytes) = 0;
   virtual void CopyToHost(void* to, const std::byte* from, size_t bytes) = 0;
   virtual void CopyFromHost(std::byte* to, const void* from, size_t bytes) = 0;
   // Slides bytes down inside one buffer (`to` < `from`, overlap allowed).
@@ -231,10 +240,15 @@ class Backend {
   virtual void Embed(const Weight& table, std::span<const int32_t> ids, Activations y) = 0;
   virtual void RmsNorm(const RmsNormArgs& args) = 0;
   virtual void Linear(const LinearArgs& args) = 0;
+  // RmsNorm, Linear and SiluMul in turn, those that are there. What lies between them (norm.y, and
+  // linear.y where there is a product) is undefined afterwards: a backend may do without.
+  virtual void Project(const ProjectArgs& args);
   virtual void Rope(const RopeArgs& args) = 0;
   virtual void TransformKv(const TransformKvArgs& args) = 0;
   virtual void TransformOutput(const TransformOutputArgs& args) = 0;
   virtual void StoreKv(const StoreKvArgs& args) = 0;
+  // Rope, then StoreKv.
+  virtual void RopeAndStoreKv(const RopeArgs& rope, const StoreKvArgs& store);
   virtual void Seal(const SealArgs& args) = 0;
   virtual void Attention(const AttentionArgs& args) = 0;
   // y = silu(gate) * up, where x = [gate | up], each of y.cols columns.

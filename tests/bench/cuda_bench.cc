@@ -190,7 +190,7 @@ class Bench {
   }
 
   static constexpr int kChunk = 4096;
-  static constexpr int kAttentionCalls = 320;
+  static constexpr int kCalls = 320;
 
   // Seconds per step of `count` sequences at `depth`.
   double DecodeStep(const std::string& kv, int count, int depth) {
@@ -240,7 +240,7 @@ class Bench {
     for (int repeat = 0; repeat < 12; ++repeat) {
       const auto start = Clock::now();
       // Several times over, so that planning the first calls does not count.
-      for (int call = 0; call < kAttentionCalls; ++call) {
+      for (int call = 0; call < kCalls; ++call) {
         const int layer = call % config_.layers;
         std::vector<AttentionSequence> sequences;
         for (int s = 0; s < count; ++s) {
@@ -259,7 +259,7 @@ class Bench {
                              .sequences = sequences});
       }
       KVP_CHECK(backend_->Synchronize().ok()) << backend_->Synchronize();
-      if (repeat >= 2) times.push_back(Seconds(start) / kAttentionCalls);
+      if (repeat >= 2) times.push_back(Seconds(start) / kCalls);
     }
     return Median(times);
   }
@@ -288,6 +288,60 @@ class Bench {
       if (repeat >= 2) times.push_back(Seconds(start));
     }
     return Median(times);
+  }
+
+  // The projections of a layer as the model uses them, one after the other through all layers.
+  enum class Projection { kQkv, kAttentionOutput, kGateUp, kDown, kHead };
+  struct ProjectionTime {
+    double seconds = 0;  // of one layer
+    double weight_bytes = 0;
+  };
+  ProjectionTime ProjectOnly(Projection which, int rows) {
+    const ModelWeights& weights = transformer_->weights();
+    auto x = RandomActivations(rows, config_.ffn);  // the widest input
+    auto y = RandomActivations(rows, config_.vocab);
+    auto product = RandomActivations(rows, config_.ffn);
+    const auto project = [&](const Weight* weight, const Weight* norm, bool gated) {
+      const Activations in = {x->data(), rows, weight->cols()};
+      const Activations out = {y->data(), rows, weight->rows()};
+      backend_->Project(
+          {.norm = {.x = in, .weight = norm, .y = in},
+           .linear = {.x = in, .weight = weight, .y = out, .split = {.decode_rows = rows}},
+           .product = gated ? Activations{product->data(), rows, config_.ffn} : Activations{}});
+    };
+    const auto run_layer = [&](const LayerWeights& layer) -> const Weight* {
+      switch (which) {
+        case Projection::kQkv:
+          project(layer.qkv.get(), layer.attn_norm.get(), false);
+          return layer.qkv.get();
+        case Projection::kAttentionOutput:
+          project(layer.attn_output.get(), nullptr, false);
+          return layer.attn_output.get();
+        case Projection::kGateUp:
+          project(layer.gate_up.get(), layer.ffn_norm.get(), true);
+          return layer.gate_up.get();
+        case Projection::kDown:
+          project(layer.ffn_down.get(), nullptr, false);
+          return layer.ffn_down.get();
+        case Projection::kHead:
+          break;
+      }
+      project(&weights.head(), weights.output_norm.get(), false);
+      return &weights.head();
+    };
+    ProjectionTime result;
+    std::vector<double> times;
+    for (int repeat = 0; repeat < 12; ++repeat) {
+      const auto start = Clock::now();
+      for (int i = 0; i < kCalls; ++i) {
+        const Weight* weight = run_layer(weights.layers[i % config_.layers]);
+        result.weight_bytes = static_cast<double>(weight->resident_bytes());
+      }
+      KVP_CHECK(backend_->Synchronize().ok()) << backend_->Synchronize();
+      if (repeat >= 2) times.push_back(Seconds(start) / kCalls);
+    }
+    result.seconds = Median(times);
+    return result;
   }
 
   // Bytes of cache that `count` sequences at `depth` read per step.
@@ -434,11 +488,29 @@ void PrefillAttentionRow(Bench& bench, const KvName& kv, int rows, int depth) {
   std::fflush(stdout);
 }
 
+void ProjectionRow(Bench& bench, const char* label, Bench::Projection which, int count) {
+  const Bench::ProjectionTime time = bench.ProjectOnly(which, count);
+  std::printf("linear  %3d x %-16s  %8.1f us     %.2f TB/s of weights\n", count, label,
+              time.seconds * 1e6, time.weight_bytes / time.seconds * 1e-12);
+  std::fflush(stdout);
+}
+
 std::vector<Row> Rows() {
   std::vector<Row> rows;
   const auto add = [&](const std::string& name, std::function<void(Bench&)> run) {
     rows.push_back({name, std::move(run)});
   };
+  for (const int count : {1, 8, 16, 32, 56}) {
+    for (const auto& [label, which] :
+         {std::pair("qkv", Bench::Projection::kQkv),
+          std::pair("attention output", Bench::Projection::kAttentionOutput),
+          std::pair("gate+up", Bench::Projection::kGateUp),
+          std::pair("down", Bench::Projection::kDown),
+          std::pair("head", Bench::Projection::kHead)}) {
+      add(absl::StrCat("linear ", count, "x ", label),
+          [=](Bench& b) { ProjectionRow(b, label, which, count); });
+    }
+  }
   for (const auto& [count, depth] :
        {std::pair(16, 32768), std::pair(16, 8192), std::pair(1, 32768), std::pair(1, 131072)}) {
     for (const KvName& kv : kConfigs) {

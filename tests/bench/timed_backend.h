@@ -32,6 +32,9 @@ class TimedBackend : public Backend {
   absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) override {
     return backend_->Allocate(bytes);
   }
+  absl::StatusOr<std::unique_ptr<DeviceBuffer>> AllocateOnHost(size_t bytes) override {
+    return backend_->AllocateOnHost(bytes);
+  }
   void CopyToHost(void* to, const std::byte* from, size_t bytes) override;
   void CopyFromHost(std::byte* to, const void* from, size_t bytes) override {
     backend_->CopyFromHost(to, from, bytes);

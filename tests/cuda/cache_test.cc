@@ -61,6 +61,49 @@ TEST_F(CacheTest, StoreKvAsTheCpuDoes) {
   }
 }
 
+// Rope and StoreKv in one operation leave what they leave one after the other: for decode rows,
+// each with its own tile, and where another kind of row is among them.
+TEST_F(CacheTest, RopeAndStoreKvAsOneAfterTheOther) {
+  constexpr int kHeads = 4, kKvHeads = 2, kDim = 64, kColumns = (kHeads + 2 * kKvHeads) * kDim;
+  const std::vector<float> qkv = RandomFloats(5 * kColumns, 2);
+  const std::vector<int32_t> positions = {0, 7, 4097, 4098, 131071};
+  std::vector<float> frequency(kDim / 2);
+  for (int i = 0; i < kDim / 2; ++i) frequency[i] = std::pow(500000.0f, -2.0f * i / kDim);
+  for (const kv::CodecId codec : {kv::CodecId::kBf16, kv::CodecId::kF32}) {
+    const auto layout = kv::BlockLayout::Open(codec, 1, kKvHeads, kDim, 16);
+    for (const std::vector<int>& tokens : {std::vector{1, 1, 1, 1, 1}, std::vector{1, 1, 3}}) {
+      const auto run = [&](bool at_once) {
+        Matrix rows(*Gpu(), qkv, kColumns);
+        Region tiles(layout.bytes() * tokens.size(), 0x5a);
+        std::vector<StoreKvItem> items;
+        int row = 0;
+        for (size_t i = 0; i < tokens.size(); ++i) {
+          items.push_back({.destination = {.data = tiles.device->data() + i * layout.bytes(),
+                                           .layout = &layout.layer(0),
+                                           .first_slot = static_cast<int>(3 * i),
+                                           .num_tokens = tokens[i]},
+                           .first_row = row});
+          row += tokens[i];
+        }
+        const RopeArgs rope{.x = rows.view(),
+                            .heads = kHeads + kKvHeads,
+                            .head_dim = kDim,
+                            .positions = positions,
+                            .inverse_frequency = frequency};
+        const StoreKvArgs store{.qkv = rows.view(),
+                                .k_first_col = kHeads * kDim,
+                                .v_first_col = (kHeads + kKvHeads) * kDim,
+                                .kv_heads = kKvHeads,
+                                .head_dim = kDim,
+                                .items = items};
+        at_once ? Gpu()->RopeAndStoreKv(rope, store) : Gpu()->Backend::RopeAndStoreKv(rope, store);
+        return std::pair(rows.Read(), tiles.Read());
+      };
+      EXPECT_EQ(run(true), run(false)) << tokens.size() << " items";
+    }
+  }
+}
+
 // Every codec of the list, keys and values, several items, clips and static ranges.
 TEST_F(CacheTest, SealEveryCodecToTheByte) {
   constexpr int kKvHeads = 2, kItems = 3;
