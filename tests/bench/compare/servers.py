@@ -108,7 +108,7 @@ def our_contender(args, address, text, work, repeats):
 
 def compare_servers(work, scout, args, threads, chunk):
     """{role: result} of the named configs and of llama-server with its best variant for prefill, most of the work."""
-    [variant, *_], _ = scout.peer_variants(Work("prefill", min(work.depth, SCOUT_TOKENS)))
+    [variant, *_], _ = scout.peer_variants(Work("prefill", SCOUT_TOKENS))
     note(f"{work}: measuring")
     with our_server(args, threads) as address, \
          peer_server(args, threads, variant, work.depth + SERVED_TOKENS + SPARE_SLOT_TOKENS) as url:
