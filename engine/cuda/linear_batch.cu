@@ -2,6 +2,7 @@
 // through pairs of panels; each warp takes one range of one pair. The blocks of a cluster share the
 // ranges of as many pairs as they are, and each adds up the sums of one pair from all of them.
 #include <map>
+#include <tuple>
 
 #include "engine/cuda/cluster.cuh"
 #include "engine/cuda/linear_stream.cuh"
@@ -244,8 +245,8 @@ template <typename Kernel>
 int ClustersAtOnce(Kernel kernel, const BatchPlan& plan, const LaunchQueue& queue) {
   const int most = queue.multiprocessors() / plan.splits;
   if (plan.splits == 1) return most;
-  static std::map<std::pair<int, size_t>, int> known;
-  int& count = known[{plan.splits, plan.shared_bytes}];
+  static std::map<std::tuple<Kernel, int, size_t>, int> known;
+  int& count = known[{kernel, plan.splits, plan.shared_bytes}];
   if (count == 0) {
     cudaLaunchAttribute cluster = {};
     cluster.id = cudaLaunchAttributeClusterDimension;
