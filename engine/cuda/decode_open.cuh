@@ -36,9 +36,8 @@ class OpenReader {
   static constexpr int kTiles = kTokens / 8;  // of 8 keys
   static constexpr int kSteps = D / 16;
 
-  // The warp's sub-windows of kTokens slots: every kDecodeWarps-th of those of all windows. Where
-  // there are many, each is on its way to the L2 cache before it is wanted, the first before the
-  // queries are there.
+  // The warp's sub-windows of kTokens slots: every kDecodeWarps-th of those of all windows. The
+  // first is on its way to the L2 cache before the queries are there.
   __device__ OpenReader(const OpenWindow* windows, int num_windows, const DecodeSequence& sequence,
                         int kv_head)
       : lane_(threadIdx.x % 32),
@@ -49,17 +48,14 @@ class OpenReader {
         sequence_(sequence),
         kv_head_(kv_head) {
     const int warp = threadIdx.x / 32;
-    if (!kRunsAhead || warp >= count_) return;
-    now_ = windows_[warp / kParts];
-    Prefetch(now_, warp);
-    next_ = windows_[min(warp + kDecodeWarps, count_ - 1) / kParts];
+    if (warp < count_) Prefetch(windows_[warp / kParts], warp);
   }
 
   __device__ void Run(const QueryTile<D>& queries, DecodeState<D>& state) {
     RoundQueries(queries);
 #pragma unroll 1
     for (int i = threadIdx.x / 32; i < count_; i += kDecodeWarps) {
-      const OpenWindow window = TakeWindow(i);
+      const OpenWindow window = windows_[i / kParts];
       const int first = SlotOf(i);
       if (first >= window.end || first + kTokens <= window.begin) continue;
       Add(window, first, sequence_.oldest_position, KeysOf(window), ValuesOf(window), state);
@@ -73,17 +69,6 @@ class OpenReader {
 
  private:
   static constexpr int kParts = 64 / kTokens;
-  static constexpr bool kRunsAhead = kTokens == 32;
-
-  // The window of sub-window i; the next one's is being loaded.
-  __device__ __forceinline__ OpenWindow TakeWindow(int i) {
-    if constexpr (!kRunsAhead) return windows_[i / kParts];
-    const OpenWindow window = now_;
-    now_ = next_;
-    next_ = windows_[min(i + 2 * kDecodeWarps, count_ - 1) / kParts];
-    if (i + kDecodeWarps < count_) Prefetch(now_, i + kDecodeWarps);
-    return window;
-  }
 
   // First slot of sub-window i, counted from its window's first.
   static __device__ __forceinline__ int SlotOf(int i) { return i % kParts * kTokens; }
@@ -228,7 +213,6 @@ class OpenReader {
   const int count_;  // of sub-windows of all warps
   const DecodeSequence& sequence_;
   const int kv_head_;
-  OpenWindow now_, next_;     // of the warp's next two sub-windows
   uint32_t high_[kSteps][2];  // queries as bf16
   uint32_t low_[kSteps][2];   // what rounding lost
 };
