@@ -86,6 +86,62 @@ class LinearTest : public CudaTest {
     }
   }
 
+  // Against double precision; stacked matrices of one form, which become one, and of two, which
+  // stay apart.
+  void CheckProject(Case rows) {
+    constexpr int kCols = 4352, kFfn = 48;
+    constexpr float kEpsilon = 1e-5f;
+    for (const TensorType up_type : {TensorType::kQ4_0, TensorType::kQ8_0}) {
+      const RandomTensor gate = cpu::MakeRandomTensor(TensorType::kQ4_0, kFfn, kCols, 8);
+      const RandomTensor up = cpu::MakeRandomTensor(up_type, kFfn, kCols, 9);
+      const TensorView views[] = {gate.view, up.view};
+      const auto weight = *Gpu()->LoadWeight(views);
+      const std::vector<float> gate_w = gate.Decode(), up_w = up.Decode();
+      const std::vector<float> norm = RandomFloats(kCols, 13);
+      const TensorView norm_view{.name = "norm",
+                                 .type = TensorType::kF32,
+                                 .shape = {kCols},
+                                 .data = std::as_bytes(std::span(norm)),
+                                 .interleaved_head_dim = 0};
+      const auto norm_weight = *Gpu()->LoadWeight({&norm_view, 1});
+      const int total = rows.decode_rows + rows.prefill_rows;
+      SCOPED_TRACE(testing::Message() << total << " rows");
+      const std::vector<float> x = RandomFloats(size_t(total) * kCols, 14, 3.0f);
+      const std::vector<float> poison(size_t(total) * 2 * kFfn, std::nanf(""));
+      Matrix gpu_x(*Gpu(), x, kCols), normed(*Gpu(), x, kCols), y(*Gpu(), poison, 2 * kFfn);
+      Matrix product(*Gpu(), std::span(poison).first(size_t(total) * kFfn), kFfn);
+      Gpu()->Project({.norm = {.x = gpu_x.view(),
+                               .weight = norm_weight.get(),
+                               .y = normed.view(),
+                               .epsilon = kEpsilon},
+                      .linear = {.x = normed.view(),
+                                 .weight = weight.get(),
+                                 .y = y.view(),
+                                 .split = {rows.decode_rows, rows.prefill_rows}},
+                      .product = product.view()});
+      const std::vector<float> got = product.Read();
+      for (int m = 0; m < total; ++m) {
+        std::vector<float> row(x.begin() + size_t(m) * kCols, x.begin() + size_t(m + 1) * kCols);
+        double squares = 0.0;
+        for (const float v : row) squares += double{v} * v;
+        const double scale = 1.0 / std::sqrt(squares / kCols + kEpsilon);
+        for (int c = 0; c < kCols; ++c) row[c] = static_cast<float>(row[c] * scale * norm[c]);
+        for (int n = 0; n < kFfn; ++n) {
+          const Expected g = Product(row.data(), &gate_w[size_t(n) * kCols], kCols);
+          const Expected u = Product(row.data(), &up_w[size_t(n) * kCols], kCols);
+          const double silu = g.value / (1.0 + std::exp(-g.value));
+          const bool prefill = m >= rows.decode_rows;
+          const double off_g = Tolerance(g, kCols, prefill), off_u = Tolerance(u, kCols, prefill);
+          // The slope of SiLU is below 1.1.
+          const double tolerance = 1.1 * off_g * (std::abs(u.value) + off_u) +
+                                   std::abs(silu) * off_u + 1e-6 * std::abs(silu * u.value);
+          ASSERT_NEAR(got[size_t(m) * kFfn + n], silu * u.value, tolerance)
+              << "row " << m << " output " << n;
+        }
+      }
+    }
+  }
+
   static int Width(TensorType type) { return cpu::IsFloat(type) ? 200 : 768; }
 };
 
@@ -131,62 +187,14 @@ TEST_F(LinearTest, LargeMatrix) {
   ASSERT_NO_FATAL_FAILURE(Check({tensor}, {32, 0}, false, false));
 }
 
-// A norm before and a gate behind, in one operation: against double precision, for rows of both
-// kinds; stacked matrices of one form, which become one, and of two, which stay apart.
-TEST_F(LinearTest, ProjectWithNormAndGate) {
-  constexpr int kCols = 4352, kFfn = 48;
-  constexpr float kEpsilon = 1e-5f;
-  for (const TensorType up_type : {TensorType::kQ4_0, TensorType::kQ8_0}) {
-    const RandomTensor gate = cpu::MakeRandomTensor(TensorType::kQ4_0, kFfn, kCols, 8);
-    const RandomTensor up = cpu::MakeRandomTensor(up_type, kFfn, kCols, 9);
-    const TensorView views[] = {gate.view, up.view};
-    const auto weight = *Gpu()->LoadWeight(views);
-    const std::vector<float> gate_w = gate.Decode(), up_w = up.Decode();
-    const std::vector<float> norm = RandomFloats(kCols, 13);
-    const TensorView norm_view{.name = "norm",
-                               .type = TensorType::kF32,
-                               .shape = {kCols},
-                               .data = std::as_bytes(std::span(norm)),
-                               .interleaved_head_dim = 0};
-    const auto norm_weight = *Gpu()->LoadWeight({&norm_view, 1});
-    for (const Case rows : {Case{1, 0}, Case{5, 2}, Case{16, 0}, Case{33, 0}}) {
-      const int total = rows.decode_rows + rows.prefill_rows;
-      SCOPED_TRACE(testing::Message() << total << " rows");
-      const std::vector<float> x = RandomFloats(size_t(total) * kCols, 14, 3.0f);
-      const std::vector<float> poison(size_t(total) * 2 * kFfn, std::nanf(""));
-      Matrix gpu_x(*Gpu(), x, kCols), normed(*Gpu(), x, kCols), y(*Gpu(), poison, 2 * kFfn);
-      Matrix product(*Gpu(), std::span(poison).first(size_t(total) * kFfn), kFfn);
-      Gpu()->Project({.norm = {.x = gpu_x.view(),
-                               .weight = norm_weight.get(),
-                               .y = normed.view(),
-                               .epsilon = kEpsilon},
-                      .linear = {.x = normed.view(),
-                                 .weight = weight.get(),
-                                 .y = y.view(),
-                                 .split = {rows.decode_rows, rows.prefill_rows}},
-                      .product = product.view()});
-      const std::vector<float> got = product.Read();
-      for (int m = 0; m < total; ++m) {
-        std::vector<float> row(x.begin() + size_t(m) * kCols, x.begin() + size_t(m + 1) * kCols);
-        double squares = 0.0;
-        for (const float v : row) squares += double{v} * v;
-        const double scale = 1.0 / std::sqrt(squares / kCols + kEpsilon);
-        for (int c = 0; c < kCols; ++c) row[c] = static_cast<float>(row[c] * scale * norm[c]);
-        for (int n = 0; n < kFfn; ++n) {
-          const Expected g = Product(row.data(), &gate_w[size_t(n) * kCols], kCols);
-          const Expected u = Product(row.data(), &up_w[size_t(n) * kCols], kCols);
-          const double silu = g.value / (1.0 + std::exp(-g.value));
-          const bool prefill = m >= rows.decode_rows;
-          const double off_g = Tolerance(g, kCols, prefill), off_u = Tolerance(u, kCols, prefill);
-          // The slope of SiLU is below 1.1.
-          const double tolerance = 1.1 * off_g * (std::abs(u.value) + off_u) +
-                                   std::abs(silu) * off_u + 1e-6 * std::abs(silu * u.value);
-          ASSERT_NEAR(got[size_t(m) * kFfn + n], silu * u.value, tolerance)
-              << "row " << m << " output " << n;
-        }
-      }
-    }
-  }
+// A norm before and a gate behind, in one operation; enough columns and rows that blocks share
+// them.
+TEST_F(LinearTest, ProjectDecodeRows) {
+  for (const int rows : {1, 5, 16, 33}) CheckProject({rows, 0});
+}
+
+TEST_F(LinearTest, ProjectPrefillRows) {
+  for (const Case rows : {Case{5, 2}, Case{0, 3}}) CheckProject(rows);
 }
 
 // A row's result depends on its kind only, not on what else is in the step: neither on the number
