@@ -14,10 +14,10 @@ namespace {
 
 constexpr int kParts = 3;
 constexpr int kHeadsPerTile = kTileRows / kParts;
-// Bytes cost as much to turn into bf16 as three heads' products on them take in integers.
+// Turning codes into bf16 costs more than the integer products of a few heads on them.
 template <int kBits>
-constexpr bool OnVectors(int heads) {
-  return kBits == 8 && heads <= 3;
+constexpr bool OnIntegers(int heads) {
+  return kBits <= 8 && heads <= kIntegerHeads;
 }
 
 constexpr int kMaxSteps = kMaxHeadDim / kTileDepth;
@@ -167,7 +167,7 @@ struct TileProducts {
   void Dot(const DotArgs& args, int heads) {
     if constexpr (kBits == 32) {
       DotHeads<kBits>(args, heads);
-    } else if (OnVectors<kBits>(heads)) {
+    } else if (OnIntegers<kBits>(heads)) {
       if constexpr (kBits <= 8) DotCodes<kBits>(args, heads, integers);
     } else {
       const std::byte* keys = args.keys;
@@ -203,7 +203,7 @@ struct TileProducts {
   void Weigh(const WeighArgs& args, int heads, int channels) {
     if constexpr (kBits == 32) {
       WeighChannels<kBits>(args, heads, channels);
-    } else if (OnVectors<kBits>(heads)) {
+    } else if (OnIntegers<kBits>(heads)) {
       if constexpr (kBits <= 8) WeighCodeChannels<kBits>(args, heads, channels, integers);
     } else {
       // Rows of the last tile must all be there; an open block's remainder goes on vectors.

@@ -13,7 +13,9 @@ constexpr int kRows = kDecodeRowsPerPass;
 // Fewer rows than this are faster on vectors.
 constexpr int kMinTileRows = 4;
 
-// Sums in tiles 0-3 (high and low bytes of two units), activations in 4 and 5, codes in 6 and 7.
+// Two sets of tiles take turns, so that one unit's products run while the last one's are scaled:
+// sums in tiles 0 and 1 or 2 and 3 (of high and low bytes), activations in 4 and 5, codes in 6
+// or 7.
 constexpr TileConfig MakeConfig() {
   TileConfig config;
   for (int tile = 0; tile < 8; ++tile) config.rows[tile] = kRows;
@@ -51,18 +53,29 @@ struct UnitRows {
   size_t stride;
 };
 
+template <int kSet>
 [[gnu::always_inline]] inline void MultiplyUnit(const UnitRows& x, const UnitBytes& codes,
                                                 UnitSums& sums) {
   OrderMemory();
-  _tile_loadd(6, codes.rows, 64);
   _tile_loadd(4, x.high, x.stride);
-  _tile_zero(0);
-  _tile_dpbsud(0, 4, 6);
   _tile_loadd(5, x.low, x.stride);
-  _tile_zero(1);
-  _tile_dpbsud(1, 5, 6);
-  _tile_stored(0, sums.high, sizeof(sums.high[0]));
-  _tile_stored(1, sums.low, sizeof(sums.low[0]));
+  if constexpr (kSet == 0) {
+    _tile_loadd(6, codes.rows, 64);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_dpbsud(0, 4, 6);
+    _tile_dpbsud(1, 5, 6);
+    _tile_stored(0, sums.high, sizeof(sums.high[0]));
+    _tile_stored(1, sums.low, sizeof(sums.low[0]));
+  } else {
+    _tile_loadd(7, codes.rows, 64);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_dpbsud(2, 4, 7);
+    _tile_dpbsud(3, 5, 7);
+    _tile_stored(2, sums.high, sizeof(sums.high[0]));
+    _tile_stored(3, sums.low, sizeof(sums.low[0]));
+  }
   OrderMemory();
 }
 
@@ -76,43 +89,80 @@ template <int kOffset>
   return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot), scale), step, sum);
 }
 
+// Eight rows against a panel, unit by unit.
 template <PackedFormat F>
-void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, int num_rows,
-              float* out) {
-  constexpr bool kHalves = F.scales == ScaleKind::kSuperSigned16;
-  constexpr int kParts = kHalves ? 2 : 1;
-  __m512 totals[kRows];
-  for (__m512& total : totals) total = _mm512_setzero_ps();
-  UnitBytes bytes[kParts];
-  UnitSums sums[kParts];
-  const size_t stride = static_cast<size_t>(rows.units) * kUnitCols;
-  for (int unit = 0; unit < rows.units; ++unit) {
-    if (rows.prefetch) PrefetchUnit<F>(panel, unit);
-    const UnitCodes codes = LoadCodes<F>(panel, unit);
-    const UnitScales scales = LoadScales<F>(panel, unit);
-    const size_t at = first_row * stride + static_cast<size_t>(unit) * kUnitCols;
-    for (int part = 0; part < kParts; ++part) {
-      StoreCodes(codes, kHalves ? part : -1, bytes[part]);
-      MultiplyUnit({rows.high + at, rows.low + at, stride}, bytes[part], sums[part]);
+class PanelProduct {
+ public:
+  PanelProduct(const PanelView& panel, const QuantizedRows& rows, int first_row)
+      : panel_(panel),
+        rows_(rows),
+        first_row_(first_row),
+        stride_(static_cast<size_t>(rows.units) * kUnitCols) {
+    for (__m512& total : totals_) total = _mm512_setzero_ps();
+  }
+
+  void Run() {
+    Multiply<0>(0);
+    int unit = 1;
+    for (; unit + 1 < rows_.units; unit += 2) {
+      Multiply<1>(unit);
+      Add<0>(unit - 1);
+      Multiply<0>(unit + 1);
+      Add<1>(unit);
     }
+    if (unit < rows_.units) Multiply<1>(unit);
+    Add<0>(unit - 1);
+    if (unit < rows_.units) Add<1>(unit);
+  }
+
+  void Store(int num_rows, float* out) const {
+    for (int r = 0; r < num_rows; ++r) _mm512_storeu_ps(out + r * kPanelRows, totals_[r]);
+  }
+
+ private:
+  static constexpr bool kHalves = F.scales == ScaleKind::kSuperSigned16;
+  static constexpr int kParts = kHalves ? 2 : 1;
+
+  template <int kSet>
+  [[gnu::always_inline]] void Multiply(int unit) {
+    if (rows_.prefetch) PrefetchUnit<F>(panel_, unit);
+    const UnitCodes codes = LoadCodes<F>(panel_, unit);
+    const size_t at = first_row_ * stride_ + static_cast<size_t>(unit) * kUnitCols;
+    for (int part = 0; part < kParts; ++part) {
+      StoreCodes(codes, kHalves ? part : -1, bytes_[kSet][part]);
+      MultiplyUnit<kSet>({rows_.high + at, rows_.low + at, stride_}, bytes_[kSet][part],
+                         sums_[kSet][part]);
+    }
+  }
+
+  template <int kSet>
+  [[gnu::always_inline]] void Add(int unit) {
+    const UnitScales scales = LoadScales<F>(panel_, unit);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const size_t index = static_cast<size_t>(first_row + r) * rows.units + unit;
-      const int32_t* integers = rows.sum + 2 * index;
-      const __m512 step = _mm512_set1_ps(rows.step[index]);
+      const size_t index = static_cast<size_t>(first_row_ + r) * rows_.units + unit;
+      const int32_t* integers = rows_.sum + 2 * index;
+      const __m512 step = _mm512_set1_ps(rows_.step[index]);
       for (int part = 0; part < kParts; ++part) {
-        totals[r] =
-            AddDot<F.offset()>(sums[part], r, kHalves ? integers[part] : integers[0] + integers[1],
-                               scales.scale[part], step, totals[r]);
+        totals_[r] = AddDot<F.offset()>(sums_[kSet][part], r,
+                                        kHalves ? integers[part] : integers[0] + integers[1],
+                                        scales.scale[part], step, totals_[r]);
       }
       if constexpr (F.has_minimum()) {
-        totals[r] =
-            _mm512_fmadd_ps(scales.minimum, _mm512_set1_ps(rows.step_sum[index]), totals[r]);
+        totals_[r] =
+            _mm512_fmadd_ps(scales.minimum, _mm512_set1_ps(rows_.step_sum[index]), totals_[r]);
       }
     }
   }
-  for (int r = 0; r < num_rows; ++r) _mm512_storeu_ps(out + r * kPanelRows, totals[r]);
-}
+
+  const PanelView& panel_;
+  const QuantizedRows& rows_;
+  const int first_row_;
+  const size_t stride_;  // bytes between rows of activations
+  __m512 totals_[kRows];
+  UnitBytes bytes_[2][kParts];
+  UnitSums sums_[2][kParts];
+};
 
 }  // namespace
 
@@ -126,7 +176,11 @@ void DecodeRowsAmx(const PanelView& panel, const QuantizedRows& rows, int first_
   }
   const TileSession session(kConfig);
   VisitFormat(format, [&]<PackedFormat F>() {
-    if constexpr (!F.is_bf16()) Multiply<F>(panel, rows, first_row, num_rows, out);
+    if constexpr (!F.is_bf16()) {
+      PanelProduct<F> product(panel, rows, first_row);
+      product.Run();
+      product.Store(num_rows, out);
+    }
   });
 }
 

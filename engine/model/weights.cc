@@ -127,6 +127,8 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelSource& source, Backend& bac
   }
   weights.layers.reserve(source.config().layers);
   for (int i = 0; i < source.config().layers; ++i) {
+    // What has been packed leaves memory at once: the file and its packed copy are never both there.
+    source.DropPages();
     KVP_ASSIGN_OR_RETURN(LayerWeights layer, LoadLayer(loader, source.config(), i));
     weights.layers.push_back(std::move(layer));
   }
