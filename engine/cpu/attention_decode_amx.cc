@@ -1,8 +1,8 @@
-// Attention of one query row on AMX tiles, to f32 accuracy: a float is the exact sum of three bf16
-// parts (8 bits of significand each), so a head's query is three rows of the A operand, and codes
-// of up to 8 bits and bf16 values are exact in bf16. Five heads fill a tile; the tile unit's time
-// does not depend on how many of its rows are used, and is a fraction of what the same vector
-// products take.
+// Attention of one query row on AMX tiles, codes of a few heads excepted, to f32 accuracy: a float
+// is the exact sum of three bf16 parts (8 bits of significand each), so a head's query is three
+// rows of the A operand, and codes of up to 8 bits and bf16 values are exact in bf16. Five heads
+// fill a tile; the tile unit's time does not depend on how many of its rows are used, and is a
+// fraction of what the same vector products take.
 #include "engine/base/float16.h"
 #include "engine/cpu/attention_decode_avx512.h"
 #include "engine/cpu/attention_tiles_amx.h"

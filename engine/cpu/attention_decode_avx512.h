@@ -9,7 +9,8 @@
 // scores are multiplied by factor[t], what is added to out by factor[c]. A smoothed tile's means
 // add q . mean to all scores, and mean[c] * sum(p) to out.
 //
-// `Products` computes the two products; both kinds keep f32 accuracy:
+// `Products` computes the two products, to f32 accuracy or, on codes, to that of 16-bit integers
+// (integer_rows_avx512.h):
 //   void Dot<kBits>(const DotArgs&, heads)                  as DotHeads
 //   void Weigh<kBits>(const WeighArgs&, heads, channels)    as WeighChannels
 // Everything is in an anonymous namespace (see tile_decode_avx512.h).

@@ -12,11 +12,11 @@ void PrefillAttentionAvx2(const AttentionTask& task, std::byte* scratch);
 int PrefillRowsAvx2(int group, int head_dim);
 size_t AttentionScratchBytesAvx2(int group, int head_dim, bool key_bias);
 
-// Isa::kAvx512 and better, in f32.
+// Isa::kAvx512 and better: codes in 16-bit integers, all else in f32.
 void DecodeAttentionAvx512(const AttentionTask& task, std::byte* scratch);
 size_t DecodeScratchBytesAvx512(int group, int head_dim);
 
-// Isa::kAmx, to the accuracy of f32. head_dim >= 32.
+// Isa::kAmx: codes of a few heads as on kAvx512, all else to the accuracy of f32. head_dim >= 32.
 void DecodeAttentionAmx(const AttentionTask& task, std::byte* scratch);
 size_t DecodeScratchBytesAmx(int group, int head_dim);
 

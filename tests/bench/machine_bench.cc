@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "engine/cpu/isa.h"
+#include "engine/cpu/tile_session_amx.h"
 
 namespace {
 
@@ -105,21 +106,12 @@ KVPARETO_RATE_LOOP(Bf16Avx512, "vdpbf16ps", __m512, "avx512f,avx512bf16")
 
 // Four sums of 16 x 16, operands of 16 x 64 bytes.
 __attribute__((target("amx-tile,amx-bf16"))) void Bf16Amx() {
-  struct alignas(64) Config {
-    uint8_t palette = 1;
-    uint8_t start_row = 0;
-    uint8_t reserved[14] = {};
-    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-  };
-  static constexpr Config kConfig;
-  asm volatile("ldtilecfg %0" ::"m"(kConfig));
+  const kvpareto::cpu::TileSession session;
   for (int i = 0; i < kIterations / 4; ++i) {
     asm volatile(
         "tdpbf16ps %%tmm5, %%tmm4, %%tmm0\n\ttdpbf16ps %%tmm5, %%tmm4, %%tmm1\n\t"
         "tdpbf16ps %%tmm5, %%tmm4, %%tmm2\n\ttdpbf16ps %%tmm5, %%tmm4, %%tmm3" ::);
   }
-  asm volatile("tilerelease");
 }
 
 struct Rate {
