@@ -175,8 +175,8 @@ absl::Status EngineImpl::Load() {
   const SchedulerOptions scheduling{.max_prefill_rows = options_.max_step_tokens,
                                     .max_running_sequences = options_.max_running_sequences,
                                     .max_queued_requests = options_.max_queued_requests};
-  scheduler_ = std::make_unique<Scheduler>(scheduling, backend_.get(), transformer_.get(),
-                                           tokenizer_.get(), arena_.get(), transforms_.get());
+  scheduler_ = std::make_unique<Scheduler>(scheduling, transformer_.get(), tokenizer_.get(),
+                                           arena_.get(), transforms_.get());
   preparer_ = {.options = &options_,
                .model = &info_.config,
                .table = &table_,

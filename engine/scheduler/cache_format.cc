@@ -31,7 +31,7 @@ absl::StatusOr<std::shared_ptr<const CacheFormat>> CacheFormats::Get(const KvCon
   if (format == nullptr) {
     std::erase_if(by_text_, [](const auto& entry) { return entry.second.expired(); });
     std::shared_ptr<const KvTransforms> transforms;
-    if (config.needs_transforms()) {
+    if (transforms_ != nullptr && config.needs_transforms()) {
       const TransformSpec spec{.transforms = config.transforms,
                                .codecs = config.PerLayer(model_.layers)};
       KVP_ASSIGN_OR_RETURN(transforms, KvTransforms::Create(spec, model_, *transforms_));

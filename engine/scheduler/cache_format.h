@@ -30,7 +30,7 @@ struct CacheFormat {
 // The formats in use, one per distinct config. Owned by the engine thread.
 class CacheFormats {
  public:
-  // Both outlive this.
+  // Both outlive this. Without `transforms`, formats have none: they tell sizes only.
   CacheFormats(const ModelConfig& model, TransformCache* transforms)
       : model_(model), transforms_(transforms) {}
   // `config` fits the model (KvConfig::ValidateFor). Errors: of KvTransforms::Create.

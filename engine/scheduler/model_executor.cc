@@ -1,0 +1,39 @@
+#include "engine/scheduler/model_executor.h"
+
+#include "engine/scheduler/sampled_continuation.h"
+
+namespace kvpareto {
+
+std::unique_ptr<Continuation> ModelExecutor::Start(const PreparedRequest& prepared, int index) {
+  return std::make_unique<SampledContinuation>(prepared, index, transformer_->config().eos_tokens,
+                                               tokenizer_);
+}
+
+StepBatch ModelExecutor::BuildBatch(const StepWork& work) const {
+  StepBatch batch{.decode_rows = work.decode_rows};
+  int chunk_tile = 0;
+  for (const Sequence* sequence : work.sequences) {
+    const std::span<const int32_t> tokens = sequence->NextTokens();
+    const int64_t first_position = sequence->cache().num_tokens();
+    batch.sequences.push_back(sequence->cache().Describe(
+        batch.rows(), [&] { return transformer_->ChunkTile(chunk_tile++); }));
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      batch.tokens.push_back(tokens[i]);
+      batch.positions.push_back(static_cast<int32_t>(first_position + i));
+    }
+    if (sequence->NextStepSamples()) batch.logit_rows.push_back(batch.rows() - 1);
+  }
+  return batch;
+}
+
+absl::Status ModelExecutor::Run(const StepWork& work, StepLogits& logits) {
+  return transformer_->Forward(BuildBatch(work), [&](int first, int rows, std::span<float> values) {
+    const size_t vocab = values.size() / rows;
+    for (int i = 0; i < rows; ++i) {
+      const auto row = values.subspan(i * vocab, vocab);
+      logits[first + i].assign(row.begin(), row.end());
+    }
+  });
+}
+
+}  // namespace kvpareto

@@ -1,0 +1,156 @@
+#include "engine/scheduler/scheduler_core.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/check.h"
+
+namespace kvpareto {
+
+SchedulerCore::SchedulerCore(const SchedulerOptions& options, const SchedulerParts& parts)
+    : options_(options),
+      parts_(parts),
+      stats_(parts.weights_bytes, parts.workspace_bytes),
+      formats_(*parts.model, parts.transforms) {
+  Publish();
+}
+
+void SchedulerCore::DropCancelledAndExpired(std::span<const RequestHandle> cancelled) {
+  const auto now = parts_.now();
+  const auto verdict = [&](const ActiveRequest& request) {
+    if (std::find(cancelled.begin(), cancelled.end(), request.handle) != cancelled.end()) {
+      return MakeError(absl::StatusCode::kCancelled, "CANCELLED", "the request was cancelled");
+    }
+    const auto& deadline = request.prepared.request.deadline;
+    if (deadline.has_value() && *deadline <= now) {
+      return MakeError(absl::StatusCode::kDeadlineExceeded, "DEADLINE_EXCEEDED",
+                       absl::StrCat("the deadline passed ",
+                                    request.admitted ? "while generating" : "in the queue"),
+                       {{"generated_tokens", absl::StrCat(MakeUsage(request).generated_tokens)}});
+    }
+    return absl::OkStatus();
+  };
+  FinishWhere(waiting_, verdict);
+  FinishWhere(running_, verdict);
+}
+
+void SchedulerCore::FinishWhere(Requests& requests,
+                                const std::function<absl::Status(const ActiveRequest&)>& verdict) {
+  std::vector<std::pair<ActiveRequest*, absl::Status>> leaving;
+  for (const auto& request : requests) {
+    if (absl::Status status = verdict(*request); !status.ok()) {
+      leaving.emplace_back(request.get(), std::move(status));
+    }
+  }
+  for (auto& [request, status] : leaving) Finish(request, std::move(status));
+}
+
+void SchedulerCore::FinishAll(const absl::Status& status) {
+  for (Requests* requests : {&waiting_, &running_}) {
+    FinishWhere(*requests, [&](const ActiveRequest&) { return status; });
+  }
+}
+
+// Strictly in order of arrival: a small request does not overtake a large one that waits for
+// memory.
+void SchedulerCore::Admit() {
+  size_t admitted = 0;
+  absl::Status unusable;  // the config of waiting_[admitted] cannot be resolved
+  for (; admitted < waiting_.size(); ++admitted) {
+    const absl::StatusOr<bool> fits = TryAdmit(*waiting_[admitted]);
+    if (!fits.ok()) unusable = fits.status();
+    if (!fits.ok() || !*fits) break;
+    running_.push_back(std::move(waiting_[admitted]));
+  }
+  waiting_.erase(waiting_.begin(), waiting_.begin() + admitted);
+  if (!unusable.ok()) Finish(waiting_.front().get(), std::move(unusable));
+}
+
+size_t SchedulerCore::RunningSequences() const {
+  size_t sequences = 0;
+  for (const auto& request : running_) sequences += request->sequences.size();
+  return sequences;
+}
+
+// False: it has to wait. Errors: of CacheFormats::Get.
+absl::StatusOr<bool> SchedulerCore::TryAdmit(ActiveRequest& request) {
+  const PreparedRequest& prepared = request.prepared;
+  const int n = prepared.request.num_sequences;
+  if (RunningSequences() + n > static_cast<size_t>(options_.max_running_sequences)) return false;
+  KVP_ASSIGN_OR_RETURN(const auto format, formats_.Get(prepared.plan.config));
+  if (!parts_.arena->Reserve(prepared.plan.kv_peak_bytes)) {
+    // Planning refuses what can never fit, so memory comes free when a running request ends.
+    KVP_CHECK(!running_.empty()) << prepared.plan.kv_peak_bytes << " bytes do not fit the arena";
+    return false;
+  }
+  for (int i = 0; i < n; ++i) {
+    request.sequences.push_back(std::make_unique<Sequence>(
+        prepared.prompt_tokens.size(), parts_.executor->Start(prepared, i), format, parts_.arena));
+  }
+  request.unfinished = n;
+  request.admitted = parts_.now();
+  stats_.OnAdmitted(request);
+  return true;
+}
+
+void SchedulerCore::Finish(ActiveRequest* request, absl::Status status) {
+  const bool was_admitted = request->admitted.has_value();
+  Requests& from = was_admitted ? running_ : waiting_;
+  const auto it = std::find_if(from.begin(), from.end(),
+                               [&](const auto& other) { return other.get() == request; });
+  KVP_CHECK(it != from.end()) << "a request finished twice";
+  FinishedRequest finished{.request = std::move(*it), .status = std::move(status), .usage = {}};
+  from.erase(it);
+  finished.usage = MakeUsage(*finished.request);
+  if (was_admitted) {
+    if (finished.status.ok()) ObservePrediction(*finished.request, finished.usage);
+    finished.request->sequences.clear();
+    parts_.arena->Unreserve(finished.request->prepared.plan.kv_peak_bytes);
+    stats_.OnFinished(*finished.request, finished.usage);
+  }
+  finished_.push_back(std::move(finished));
+}
+
+// The predictor's error for the tokens that were really stored: a request that stops early takes
+// less than its plan, which says nothing about the predictor.
+void SchedulerCore::ObservePrediction(const ActiveRequest& request, const Usage& usage) {
+  if (request.prepared.request.num_sequences != 1 || request.peak_bytes == 0) return;
+  const KvConfig& config = request.prepared.plan.config;
+  // The last generated token is never fed back, so never stored.
+  const int64_t stored = usage.prompt_tokens + usage.generated_tokens - 1;
+  const size_t predicted = kv::PredictPeakBytes(
+      Footprint(config, *parts_.model), usage.prompt_tokens, stored, config.prefill_chunk_tokens);
+  stats_.OnPredictionError((static_cast<double>(predicted) - request.peak_bytes) /
+                           request.peak_bytes);
+}
+
+Usage SchedulerCore::MakeUsage(const ActiveRequest& request) const {
+  const auto now = parts_.now();
+  Usage usage{.prompt_tokens = static_cast<int64_t>(request.prepared.prompt_tokens.size()),
+              .generated_tokens = request.generated_tokens,
+              .predicted_peak_bytes = request.prepared.plan.predicted_peak_bytes,
+              .measured_kv_peak_bytes = request.peak_bytes};
+  for (const auto& sequence : request.sequences) {
+    if (sequence) usage.generated_tokens += sequence->generated_tokens();
+  }
+  if (request.peak_bytes > 0) {
+    usage.measured_peak_bytes = request.peak_bytes + request.prepared.plan.workspace_bytes;
+  }
+  Timings& timings = usage.timings;
+  timings.total_seconds = Seconds(now - request.submitted);
+  timings.queue_seconds = Seconds(request.admitted.value_or(now) - request.submitted);
+  if (request.first_token.has_value()) {
+    timings.prefill_seconds = Seconds(*request.first_token - *request.admitted);
+    timings.time_to_first_token_seconds = Seconds(*request.first_token - request.submitted);
+    timings.decode_seconds = Seconds(request.last_token - *request.first_token);
+  }
+  return usage;
+}
+
+void SchedulerCore::Publish() {
+  const uint64_t transform_bytes = parts_.transforms ? parts_.transforms->device_bytes() : 0;
+  stats_.Publish(parts_.arena->stats(), transform_bytes, running_, waiting_);
+}
+
+}  // namespace kvpareto

@@ -1,0 +1,100 @@
+// Continuous batching, without threads: admits requests, runs steps and hands out what they
+// produce. Time and the steps' computation are given to it, so that the engine and the simulator
+// run the same code.
+//
+// A round: DropCancelledAndExpired; Admit waiting requests in order of arrival while their
+// reservation fits; RunStep (step_planner.h); Publish statistics; tell the sinks of TakeFinished.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "engine/kv/arena.h"
+#include "engine/request.h"
+#include "engine/scheduler/active_request.h"
+#include "engine/scheduler/cache_format.h"
+#include "engine/scheduler/stats_recorder.h"
+#include "engine/scheduler/step_executor.h"
+
+namespace kvpareto {
+
+struct SchedulerOptions {
+  int max_prefill_rows = 1024;  // of one step
+  int max_running_sequences = 64;
+  int max_queued_requests = 256;
+};
+
+// What a scheduler works with. All pointers outlive it.
+struct SchedulerParts {
+  const ModelConfig* model = nullptr;
+  StepExecutor* executor = nullptr;
+  kv::Arena* arena = nullptr;
+  TransformCache* transforms = nullptr;  // null: nothing is transformed (a cost model)
+  std::function<Clock::time_point()> now = [] { return Clock::now(); };
+  uint64_t weights_bytes = 0;    // for statistics
+  uint64_t workspace_bytes = 0;  // for statistics
+};
+
+// A request that has left: its memory is free. Its sink is to be told once the statistics say so
+// too.
+struct FinishedRequest {
+  std::unique_ptr<ActiveRequest> request;
+  absl::Status status;
+  Usage usage;
+};
+
+// Not thread-safe but for stats(): owned by the engine thread.
+class SchedulerCore {
+ public:
+  SchedulerCore(const SchedulerOptions& options, const SchedulerParts& parts);
+
+  // Puts a request at the end of the queue; its plan fits the arena.
+  void Enqueue(std::unique_ptr<ActiveRequest> request) { waiting_.push_back(std::move(request)); }
+  // Ends the requests of these handles (unknown ones are ignored) and those whose deadline has
+  // passed.
+  void DropCancelledAndExpired(std::span<const RequestHandle> cancelled);
+  void Admit();
+  bool RunStep();  // false: there was nothing to do
+  void FinishAll(const absl::Status& status);
+  void Publish();
+  std::vector<FinishedRequest> TakeFinished() { return std::exchange(finished_, {}); }
+
+  bool idle() const { return running_.empty() && waiting_.empty(); }
+  size_t num_waiting() const { return waiting_.size(); }
+  CacheFormats& formats() { return formats_; }
+  StatsRecorder& stats() { return stats_; }
+  const StatsRecorder& stats() const { return stats_; }
+
+ private:
+  using Requests = std::vector<std::unique_ptr<ActiveRequest>>;
+
+  // One sequence's part in a step.
+  struct Slot {
+    ActiveRequest* request;
+    Sequence* sequence;
+  };
+
+  absl::StatusOr<bool> TryAdmit(ActiveRequest& request);
+  size_t RunningSequences() const;
+  std::vector<Slot> ChooseSlots(int* decode_rows, std::vector<int>* chunks) const;
+  StepWork AllocateExtents(const std::vector<Slot>& slots, int decode_rows);
+  void HandleLogits(const Slot& slot, std::span<float> logits);
+  void Finish(ActiveRequest* request, absl::Status status);
+  void FinishWhere(Requests& requests,
+                   const std::function<absl::Status(const ActiveRequest&)>& verdict);
+  void ObservePrediction(const ActiveRequest& request, const Usage& usage);
+  Usage MakeUsage(const ActiveRequest& request) const;
+
+  const SchedulerOptions options_;
+  const SchedulerParts parts_;
+  StatsRecorder stats_;
+  CacheFormats formats_;
+  Requests waiting_, running_;  // in order of arrival
+  std::vector<FinishedRequest> finished_;
+};
+
+}  // namespace kvpareto

@@ -1,0 +1,38 @@
+// Who computes the scheduler's steps: the model, or a model of its cost.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/request.h"
+#include "engine/scheduler/continuation.h"
+#include "engine/scheduler/sequence.h"
+
+namespace kvpareto {
+
+// One step. Every sequence's cache has its extents (SequenceCache::Allocate); they stay where they
+// are until the step has run.
+struct StepWork {
+  std::vector<Sequence*> sequences;  // decoding ones first
+  int decode_rows = 0;               // how many of them decode
+};
+
+// Logits [vocab] of each sequence of the step whose NextStepSamples() holds, in order.
+using StepLogits = std::vector<std::vector<float>>;
+
+// Used by the engine thread alone.
+class StepExecutor {
+ public:
+  virtual ~StepExecutor() = default;
+
+  // What the `index`-th sequence of an admitted request will say. `prepared` outlives it.
+  virtual std::unique_ptr<Continuation> Start(const PreparedRequest& prepared, int index) = 0;
+
+  // Runs the step to its end. `logits` comes with an empty entry for each sequence that samples; an
+  // executor whose continuations do not read them leaves them so. Errors: a lost device (INTERNAL).
+  virtual absl::Status Run(const StepWork& work, StepLogits& logits) = 0;
+};
+
+}  // namespace kvpareto
