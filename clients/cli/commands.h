@@ -29,6 +29,8 @@ Command ModelsCommand();
 Command TableCommand();
 Command MemoryCommand();
 Command DrainCommand();
+Command HealthCommand();
+Command CompletionCommand();
 
 // In the order of the help.
 std::vector<Command> AllCommands();

@@ -62,6 +62,7 @@ grpc::Status FakeModels::GetParetoTable(grpc::ServerContext*, const v1::GetParet
 
 FakeServer::FakeServer() {
   int port = 0;
+  grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(&inference);

@@ -289,6 +289,37 @@ TEST_F(ProgramTest, MemoryOnceAndWatched) {
   EXPECT_NE(out_.find("int4"), out_.rfind("int4 / default"));
 }
 
+// gRPC's own health service answers.
+TEST_F(ProgramTest, HealthTellsReadyFromAlive) {
+  grpc::HealthCheckServiceInterface* const health = server_.server->GetHealthCheckService();
+  health->SetServingStatus("", true);
+  health->SetServingStatus("kvpareto.v1.InferenceService", true);
+  EXPECT_EQ(Run({"health"}), 0);
+  EXPECT_EQ(out_, "SERVING\n");
+  health->SetServingStatus("kvpareto.v1.InferenceService", false);  // as a draining server does
+  EXPECT_EQ(Run({"health"}), 1);
+  EXPECT_THAT(err_, HasSubstr("NOT_SERVING"));
+  EXPECT_EQ(Run({"health", "--live"}), 0);
+  health->SetServingStatus("", false);
+  EXPECT_EQ(Run({"health", "--live"}), 1);
+  EXPECT_EQ(Run({"health", "--service", "no.such.Service"}), 1);
+  EXPECT_THAT(err_, HasSubstr("NOT_FOUND"));
+}
+
+TEST_F(ProgramTest, CompletionKnowsEveryCommandAndFlag) {
+  for (const std::string shell : {"bash", "zsh"}) {
+    ASSERT_EQ(Run({"completion", shell}), 0) << err_;
+    for (const Command& command : AllCommands()) {
+      EXPECT_THAT(out_, HasSubstr(std::string(command.name))) << shell;
+      for (const Flag& flag : command.flags) {
+        EXPECT_THAT(out_, HasSubstr("-" + std::string(flag.name))) << shell;
+      }
+    }
+  }
+  EXPECT_EQ(Run({"completion", "tcsh"}), 1);
+  EXPECT_THAT(err_, HasSubstr("bash or zsh"));
+}
+
 TEST_F(ProgramTest, WrongUsageAsksNothing) {
   EXPECT_EQ(Run({"generate", "--bogus", "x"}), 2);
   EXPECT_EQ(Run({"conjure"}), 2);
