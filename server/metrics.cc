@@ -121,6 +121,22 @@ void AddInfo(const std::string& model, const Engine& engine, MetricFamilies* fam
                      1);
 }
 
+// What each config of the table costs and gives, so that dashboards can weigh plans with it.
+void AddTable(const std::string& model, const ParetoTable& table, MetricFamilies* families) {
+  for (const ParetoRow& row : table.rows) {
+    families->AddGauge("table_bytes_per_token", "Long-run KV bytes a token of a config.",
+                       {{"model", model}, {"config", row.name}}, row.bytes_per_token);
+    for (const AccuracyBucket& bucket : row.accuracy) {
+      families->AddGauge("table_accuracy_ratio",
+                         "Agreement of a config with bf16, lower confidence bound, as measured.",
+                         {{"model", model},
+                          {"config", row.name},
+                          {"max_context_tokens", std::to_string(bucket.max_context_tokens)}},
+                         bucket.accuracy_low);
+    }
+  }
+}
+
 }  // namespace
 
 void AddEngineStats(const std::string& model, const EngineStats& stats, MetricFamilies* families) {
@@ -141,6 +157,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   }
   for (const auto& [name, engine] : models_->engines()) {
     AddInfo(name, *engine, &families);
+    AddTable(name, engine->table(), &families);
     EngineStats stats = engine->Stats();
     for (const std::string& service_class : *service_classes_) {
       stats.reserved_bytes.try_emplace(service_class, 0);

@@ -111,6 +111,8 @@ TEST_F(MetricsTest, ShowsEveryFamilyWithItsLabels) {
   EXPECT_EQ(value(R"(queue_seconds_bucket{model="m",class="batch",le="+Inf"})"), 7);
   EXPECT_EQ(value(R"(queue_seconds_count{model="m",class="batch"})"), 7);
   EXPECT_EQ(value(R"(queue_seconds_sum{model="m",class="batch"})"), 9.5);
+  EXPECT_EQ(value(R"(table_bytes_per_token{model="m",config="bf16"})"), 512);
+  EXPECT_EQ(value(R"(table_accuracy_ratio{model="m",config="bf16",max_context_tokens="1000"})"), 1);
   EXPECT_THAT(text, HasSubstr("kvpareto_build_info{version=\""));
   EXPECT_THAT(text, HasSubstr("kvpareto_model_info{model=\"m\",fingerprint=\"f00d\""));
   EXPECT_THAT(text, HasSubstr("kvpareto_table_info{model=\"m\""));
