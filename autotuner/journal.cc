@@ -1,6 +1,7 @@
 #include "autotuner/journal.h"
 
-#include <charconv>
+#include <cmath>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "autotuner/sha256.h"
@@ -8,32 +9,12 @@
 namespace kvpareto::tune {
 namespace {
 
+// Keys stay in the order they are written in.
+using Json = nlohmann::ordered_json;
+
 absl::Status NotWritable(const std::string& path) {
   return MakeError(absl::StatusCode::kInternal, "FILE_NOT_WRITABLE", "cannot write " + path,
                    {{"path", path}});
-}
-
-std::optional<std::pair<std::string, std::vector<double>>> ParseLine(std::string_view line) {
-  const auto word = [&line] {
-    const size_t end = std::min(line.find(' '), line.size());
-    const std::string_view result = line.substr(0, end);
-    line.remove_prefix(std::min(end + 1, line.size()));
-    return result;
-  };
-  const auto number = [](std::string_view text, auto& value) {
-    return std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc();
-  };
-  const std::string key(word());
-  size_t count = 0;
-  if (key.empty() || !number(word(), count)) return std::nullopt;
-  std::vector<double> values;
-  while (!line.empty()) {
-    double value = 0.0;
-    if (!number(word(), value)) return std::nullopt;
-    values.push_back(value);
-  }
-  if (values.size() != count) return std::nullopt;
-  return std::pair(key, std::move(values));
 }
 
 }  // namespace
@@ -47,7 +28,7 @@ absl::StatusOr<Journal> Journal::Open(const std::string& path) {
     for (std::string line; std::getline(in, line);) {
       cut = in.eof();
       if (cut) break;
-      if (auto record = ParseLine(line)) journal.records_.insert(*std::move(record));
+      journal.Read(line);
     }
   }
   journal.out_.open(path, std::ios::app);
@@ -61,16 +42,44 @@ const std::vector<double>* Journal::Find(const std::string& key) const {
   return found == records_.end() ? nullptr : &found->second;
 }
 
-absl::Status Journal::Append(const std::string& key, std::vector<double> values) {
-  std::string line = key + " " + std::to_string(values.size());
-  for (double value : values) {
-    char text[32];  // the shortest digits that give the same double again
-    const auto end = std::to_chars(text, text + sizeof text, value).ptr;
-    line += ' ';
-    line.append(text, end);
+const std::string* Journal::FindFailure(const std::string& key) const {
+  const auto found = failures_.find(key);
+  return found == failures_.end() ? nullptr : &found->second;
+}
+
+void Journal::Read(const std::string& line) {
+  const Json record = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!record.is_object() || !record.contains("key") || !record["key"].is_string()) return;
+  const std::string key = record["key"];
+  if (const auto failed = record.find("failed"); failed != record.end() && failed->is_string()) {
+    failures_.insert_or_assign(key, *failed);
   }
-  if (!(out_ << line << '\n').flush()) return NotWritable(path_);
+  const auto found = record.find("values");
+  if (found == record.end() || !found->is_array()) return;
+  std::vector<double> values;
+  for (const Json& value : *found) {
+    values.push_back(value.is_number() ? value.get<double>() : std::nan(""));
+  }
   records_.insert_or_assign(key, std::move(values));
+}
+
+absl::Status Journal::Write(const std::string& line) {
+  return (out_ << line << '\n').flush() ? absl::OkStatus() : NotWritable(path_);
+}
+
+absl::Status Journal::Append(const std::string& key, std::vector<double> values,
+                             const std::string& what) {
+  KVP_RETURN_IF_ERROR(Write(Json{{"key", key}, {"what", what}, {"values", values}}.dump(
+      -1, ' ', false, Json::error_handler_t::replace)));
+  records_.insert_or_assign(key, std::move(values));
+  return absl::OkStatus();
+}
+
+absl::Status Journal::AppendFailure(const std::string& key, const std::string& reason,
+                                    const std::string& what) {
+  KVP_RETURN_IF_ERROR(Write(Json{{"key", key}, {"what", what}, {"failed", reason}}.dump(
+      -1, ' ', false, Json::error_handler_t::replace)));
+  failures_.insert_or_assign(key, reason);
   return absl::OkStatus();
 }
 

@@ -13,24 +13,35 @@
 
 namespace kvpareto::tune {
 
-// A text file of one record a line, "KEY COUNT VALUE...", only ever appended to. Keys name what was
-// measured by its content (KeyOf), so a record is right whatever else has changed. A line that an
-// interruption has cut is ignored.
+// A file of JSON lines, only ever appended to: {"key": ..., "what": ..., "values": [...]}, or
+// "failed": a reason instead of values, for an outcome that is not to be tried again. Keys name
+// what was measured by its content (KeyOf), so a record is right whatever else has changed; "what"
+// is for people. A line that an interruption has cut is ignored.
 class Journal {
  public:
   // Reads what is there, if anything, and opens for appending. Errors: INTERNAL
   // (FILE_NOT_WRITABLE).
   static absl::StatusOr<Journal> Open(const std::string& path);
 
-  // Null when it has not been measured.
+  // Null when it has not been measured. Numbers that were not finite are NaN.
   const std::vector<double>* Find(const std::string& key) const;
-  // The record is on disk when this returns. Errors: INTERNAL (FILE_NOT_WRITABLE).
-  absl::Status Append(const std::string& key, std::vector<double> values);
+  // Null when it has not failed.
+  const std::string* FindFailure(const std::string& key) const;
+  // The record is with the operating system when this returns. Errors: INTERNAL
+  // (FILE_NOT_WRITABLE).
+  absl::Status Append(const std::string& key, std::vector<double> values,
+                      const std::string& what = "");
+  absl::Status AppendFailure(const std::string& key, const std::string& reason,
+                             const std::string& what);
 
  private:
+  void Read(const std::string& line);
+  absl::Status Write(const std::string& line);
+
   std::string path_;
   std::ofstream out_;
   std::map<std::string, std::vector<double>> records_;
+  std::map<std::string, std::string> failures_;
 };
 
 // A key from all that a result depends on.

@@ -1,5 +1,6 @@
 #include "autotuner/journal.h"
 
+#include <cmath>
 #include <fstream>
 
 #include "gtest/gtest.h"
@@ -42,7 +43,7 @@ TEST_F(JournalTest, ARecordThatWasCutIsMeasuredAgain) {
     Journal journal = Open();
     ASSERT_TRUE(journal.Append("whole", {1.0, 2.0}).ok());
   }
-  std::ofstream(path_, std::ios::app) << "cut 3 1.5 2.2";  // without its last value and its end
+  std::ofstream(path_, std::ios::app) << R"({"key": "cut", "values": [1.5, 2.2)";
   {
     Journal journal = Open();
     EXPECT_EQ(journal.Find("cut"), nullptr);
@@ -56,10 +57,34 @@ TEST_F(JournalTest, ARecordThatWasCutIsMeasuredAgain) {
 }
 
 TEST_F(JournalTest, LinesThatAreNoRecordsAreSkipped) {
-  std::ofstream(path_) << "\nkey\nkey x\nkey 2 1.0\nkey 1 one\ngood 1 1\n";
+  std::ofstream(path_) << "\nkey\n[1]\n{\"values\": [1]}\n{\"key\": 5, \"values\": [1]}\n"
+                       << "{\"key\": \"key\"}\n{\"key\": \"key\", \"values\": 1}\n"
+                       << "{\"key\": \"good\", \"values\": [1]}\n";
   const Journal journal = Open();
   EXPECT_EQ(journal.Find("key"), nullptr);
   EXPECT_NE(journal.Find("good"), nullptr);
+}
+
+TEST_F(JournalTest, KeepsFailuresApartFromValues) {
+  {
+    Journal journal = Open();
+    ASSERT_TRUE(journal.AppendFailure("a", "KV_EXCEEDS_CAPACITY", "trial \xff a").ok());
+  }
+  const Journal journal = Open();
+  EXPECT_EQ(journal.Find("a"), nullptr);
+  ASSERT_NE(journal.FindFailure("a"), nullptr);
+  EXPECT_EQ(*journal.FindFailure("a"), "KV_EXCEEDS_CAPACITY");
+  EXPECT_EQ(journal.FindFailure("b"), nullptr);
+}
+
+TEST_F(JournalTest, NumbersThatAreNotFiniteAreNaN) {
+  {
+    Journal journal = Open();
+    ASSERT_TRUE(journal.Append("a", {INFINITY, 1.0}).ok());
+  }
+  const Journal journal = Open();
+  ASSERT_NE(journal.Find("a"), nullptr);
+  EXPECT_TRUE(std::isnan(journal.Find("a")->front()));
 }
 
 TEST_F(JournalTest, SaysWhenItCannotBeWritten) {
