@@ -2,139 +2,11 @@
 
 #include <algorithm>
 #include <map>
-#include <span>
 #include <string>
-
-#include "autotuner/fidelity.h"
+#include <utility>
 
 namespace kvpareto::tune {
 namespace {
-
-// One run of tokens through the model, and which of its positions are counted.
-struct Pass {
-  std::span<const int32_t> tokens;
-  int64_t decode_from = -1;
-  int64_t first_counted = 0;
-  int64_t stride = 1;
-
-  // Of a counted position its place among them, else -1. The last token has no successor.
-  int64_t IndexOf(int64_t position) const {
-    const int64_t offset = position - first_counted;
-    const bool counted =
-        offset >= 0 && offset % stride == 0 && position + 1 < static_cast<int64_t>(tokens.size());
-    return counted ? offset / stride : -1;
-  }
-  int64_t counted() const {
-    const int64_t eligible = static_cast<int64_t>(tokens.size()) - 1 - first_counted;
-    return eligible <= 0 ? 0 : (eligible + stride - 1) / stride;
-  }
-};
-
-std::vector<Pass> PassesOf(std::span<const int32_t> window, int64_t first_counted,
-                           const AccuracyOptions& options, int64_t vocab) {
-  std::vector<Pass> passes;
-  if (options.decode_tokens == 0) {
-    passes.push_back(
-        {.tokens = window.first(options.contexts.back()), .first_counted = first_counted});
-  } else {
-    for (int64_t context : options.contexts) {
-      const int64_t decode_from = std::max(context - options.decode_tokens, first_counted);
-      passes.push_back({.tokens = window.first(context),
-                        .decode_from = decode_from,
-                        .first_counted = decode_from});
-    }
-  }
-  for (Pass& pass : passes) {
-    const uint64_t bytes = pass.counted() * vocab * sizeof(float);
-    pass.stride = static_cast<int64_t>(bytes / options.reference_bytes) + 1;
-  }
-  return passes;
-}
-
-// Runs the pass and hands over the log-probabilities of every counted position.
-template <typename Fn>
-absl::Status ScoreCounted(Engine& engine, const Pass& pass, const KvConfig& config, Fn&& fn) {
-  const auto vocab = static_cast<size_t>(engine.model().config.vocab);
-  std::vector<float> row(vocab);
-  return engine.Score(pass.tokens, config,
-                      {.decode_from = pass.decode_from, .logits_from = pass.first_counted},
-                      [&](int64_t first_position, std::span<const float> logits) {
-                        for (size_t r = 0; r * vocab < logits.size(); ++r) {
-                          const int64_t position = first_position + static_cast<int64_t>(r);
-                          const int64_t index = pass.IndexOf(position);
-                          if (index < 0) continue;
-                          const auto source = logits.subspan(r * vocab, vocab);
-                          std::copy(source.begin(), source.end(), row.begin());
-                          LogSoftmax(row);
-                          fn(position, index, std::span<const float>(row));
-                        }
-                      });
-}
-
-// Collects, per config and bucket, every position's comparison.
-class Collector {
- public:
-  Collector(Engine& engine, const std::vector<NamedConfig>& configs, const AccuracyOptions& options,
-            Progress& progress)
-      : engine_(engine),
-        configs_(configs),
-        options_(options),
-        progress_(progress),
-        positions_(configs.size(),
-                   std::vector<std::vector<PositionFidelity>>(options.contexts.size())) {}
-
-  // The reference and every config of one chunk size.
-  absl::Status Run(const Pass& pass, int chunk_tokens) {
-    const auto vocab = static_cast<size_t>(engine_.model().config.vocab);
-    std::vector<float> reference(pass.counted() * vocab);  // [counted, vocab] log-probabilities
-    KVP_RETURN_IF_ERROR(ScoreCounted(engine_, pass, KvConfig::Bf16(chunk_tokens),
-                                     [&](int64_t, int64_t index, std::span<const float> row) {
-                                       std::copy(row.begin(), row.end(),
-                                                 reference.begin() + index * vocab);
-                                     }));
-    progress_.Advance(pass.tokens.size(), "bf16 reference");
-    for (size_t c = 0; c < configs_.size(); ++c) {
-      const KvConfig& config = configs_[c].config;
-      if (config.prefill_chunk_tokens != chunk_tokens || config.is_bf16()) continue;
-      KVP_RETURN_IF_ERROR(ScoreCounted(
-          engine_, pass, config, [&](int64_t position, int64_t index, std::span<const float> row) {
-            const std::span<const float> expected(reference.data() + index * vocab, vocab);
-            positions_[c][BucketOf(position)].push_back(
-                ComparePosition(expected, row, pass.tokens[position + 1]));
-          }));
-      progress_.Advance(pass.tokens.size(), configs_[c].name);
-    }
-    return absl::OkStatus();
-  }
-
-  std::vector<std::vector<AccuracyBucket>> Buckets() const {
-    std::vector<std::vector<AccuracyBucket>> result(configs_.size());
-    for (size_t c = 0; c < configs_.size(); ++c) {
-      for (size_t b = 0; b < options_.contexts.size(); ++b) {
-        if (configs_[c].config.is_bf16()) {  // the reference, by definition
-          result[c].push_back({.max_context_tokens = options_.contexts[b]});
-        } else if (!positions_[c][b].empty()) {
-          result[c].push_back(Summarize(options_.contexts[b], positions_[c][b]));
-        }
-      }
-    }
-    return result;
-  }
-
- private:
-  // A query at position p sees a context of p + 1 tokens.
-  size_t BucketOf(int64_t position) const {
-    const auto bucket =
-        std::lower_bound(options_.contexts.begin(), options_.contexts.end(), position + 1);
-    return bucket - options_.contexts.begin();
-  }
-
-  Engine& engine_;
-  const std::vector<NamedConfig>& configs_;
-  const AccuracyOptions& options_;
-  Progress& progress_;
-  std::vector<std::vector<std::vector<PositionFidelity>>> positions_;  // [config][bucket]
-};
 
 // Chunk sizes of the configs that have to be measured, and how many there are of each.
 std::map<int, int> QuantizedByChunk(const std::vector<NamedConfig>& configs) {
@@ -175,6 +47,123 @@ int64_t AccuracyWork(const std::vector<NamedConfig>& configs, int windows,
   return windows * tokens * runs;
 }
 
+// Of a counted position its place among them, else -1. The last token has no successor.
+int64_t AccuracyMeter::Pass::IndexOf(int64_t position) const {
+  const int64_t offset = position - first_counted;
+  const bool is_counted =
+      offset >= 0 && offset % stride == 0 && position + 1 < static_cast<int64_t>(tokens.size());
+  return is_counted ? offset / stride : -1;
+}
+
+int64_t AccuracyMeter::Pass::counted() const {
+  const int64_t eligible = static_cast<int64_t>(tokens.size()) - 1 - first_counted;
+  return eligible <= 0 ? 0 : (eligible + stride - 1) / stride;
+}
+
+AccuracyMeter::AccuracyMeter(Engine& engine, const std::vector<std::vector<int32_t>>& windows,
+                             const AccuracyOptions& options, int64_t first_counted)
+    : engine_(engine), options_(options) {
+  const auto add = [&](std::span<const int32_t> tokens, int64_t decode_from, int64_t first) {
+    Pass pass{.tokens = tokens, .decode_from = decode_from, .first_counted = first};
+    if (pass.counted() > 0) passes_.push_back(std::move(pass));
+  };
+  for (const std::vector<int32_t>& window : windows) {
+    const std::span<const int32_t> tokens(window);
+    if (options.decode_tokens == 0) {
+      add(tokens.first(options.contexts.back()), -1, first_counted);
+      continue;
+    }
+    for (int64_t context : options.contexts) {
+      const int64_t decode_from = std::max(context - options.decode_tokens, first_counted);
+      add(tokens.first(context), decode_from, decode_from);
+    }
+  }
+  for (Pass& pass : passes_) {
+    const uint64_t bytes = pass.counted() * Vocab() * sizeof(float) * passes_.size();
+    pass.stride = static_cast<int64_t>(bytes / options.reference_bytes) + 1;
+  }
+}
+
+int64_t AccuracyMeter::work() const {
+  int64_t tokens = 0;
+  for (const Pass& pass : passes_) tokens += std::ssize(pass.tokens);
+  return tokens;
+}
+
+size_t AccuracyMeter::Vocab() const { return engine_.model().config.vocab; }
+
+// A query at position p sees a context of p + 1 tokens.
+size_t AccuracyMeter::BucketOf(int64_t position) const {
+  const auto bucket =
+      std::lower_bound(options_.contexts.begin(), options_.contexts.end(), position + 1);
+  return bucket - options_.contexts.begin();
+}
+
+// Runs the pass and hands over the log-probabilities of every counted position.
+template <typename Fn>
+absl::Status AccuracyMeter::ScoreCounted(const Pass& pass, const KvConfig& config, Fn&& fn) {
+  std::vector<float> row(Vocab());
+  return engine_.Score(pass.tokens, config,
+                       {.decode_from = pass.decode_from, .logits_from = pass.first_counted},
+                       [&](int64_t first_position, std::span<const float> logits) {
+                         for (size_t r = 0; r * Vocab() < logits.size(); ++r) {
+                           const int64_t position = first_position + static_cast<int64_t>(r);
+                           const int64_t index = pass.IndexOf(position);
+                           if (index < 0) continue;
+                           const auto source = logits.subspan(r * Vocab(), Vocab());
+                           std::copy(source.begin(), source.end(), row.begin());
+                           LogSoftmax(row);
+                           fn(position, index, std::span<const float>(row));
+                         }
+                       });
+}
+
+absl::Status AccuracyMeter::MakeReference(int chunk_tokens) {
+  reference_chunk_ = 0;
+  for (Pass& pass : passes_) {
+    pass.reference.resize(pass.counted() * Vocab());
+    KVP_RETURN_IF_ERROR(ScoreCounted(pass, KvConfig::Bf16(chunk_tokens),
+                                     [&](int64_t, int64_t index, std::span<const float> row) {
+                                       std::copy(row.begin(), row.end(),
+                                                 pass.reference.begin() + index * Vocab());
+                                     }));
+  }
+  reference_chunk_ = chunk_tokens;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::vector<PositionFidelity>>> AccuracyMeter::Measure(
+    const KvConfig& config) {
+  if (reference_chunk_ != config.prefill_chunk_tokens) {
+    KVP_RETURN_IF_ERROR(MakeReference(config.prefill_chunk_tokens));
+  }
+  std::vector<std::vector<PositionFidelity>> positions(options_.contexts.size());
+  for (const Pass& pass : passes_) {
+    KVP_RETURN_IF_ERROR(ScoreCounted(
+        pass, config, [&](int64_t position, int64_t index, std::span<const float> row) {
+          const std::span<const float> expected(pass.reference.data() + index * Vocab(), Vocab());
+          positions[BucketOf(position)].push_back(
+              ComparePosition(expected, row, pass.tokens[position + 1]));
+        }));
+  }
+  return positions;
+}
+
+absl::StatusOr<std::vector<AccuracyBucket>> AccuracyMeter::Buckets(const KvConfig& config) {
+  std::vector<AccuracyBucket> buckets;
+  if (config.is_bf16()) {
+    for (int64_t context : options_.contexts) buckets.push_back({.max_context_tokens = context});
+    return buckets;
+  }
+  KVP_ASSIGN_OR_RETURN(const auto positions, Measure(config));
+  for (size_t b = 0; b < positions.size(); ++b) {
+    if (!positions[b].empty()) {
+      buckets.push_back(Summarize(options_.contexts[b], positions[b]));
+    }
+  }
+  return buckets;
+}
+
 absl::StatusOr<std::vector<std::vector<AccuracyBucket>>> MeasureAccuracy(
     Engine& engine, const std::vector<std::vector<int32_t>>& windows,
     const std::vector<NamedConfig>& configs, const AccuracyOptions& options, Progress& progress) {
@@ -186,16 +175,21 @@ absl::StatusOr<std::vector<std::vector<AccuracyBucket>>> MeasureAccuracy(
                          std::to_string(first_counted + 1) + " tokens",
                      {{"first_counted_position", std::to_string(first_counted)}});
   }
-  Collector collector(engine, configs, options, progress);
-  for (const std::vector<int32_t>& window : windows) {
-    for (const Pass& pass : PassesOf(window, first_counted, options, engine.model().config.vocab)) {
-      if (pass.counted() == 0) continue;
-      for (const auto& [chunk, count] : QuantizedByChunk(configs)) {
-        KVP_RETURN_IF_ERROR(collector.Run(pass, chunk));
-      }
-    }
+  AccuracyMeter meter(engine, windows, options, first_counted);
+  std::vector<std::vector<AccuracyBucket>> buckets(configs.size());
+  int chunk_before = 0;
+  // By chunk, so that each reference is made once.
+  std::multimap<int, size_t> by_chunk;
+  for (size_t c = 0; c < configs.size(); ++c) {
+    by_chunk.emplace(configs[c].config.prefill_chunk_tokens, c);
   }
-  return collector.Buckets();
+  for (const auto& [chunk, c] : by_chunk) {
+    KVP_ASSIGN_OR_RETURN(buckets[c], meter.Buckets(configs[c].config));
+    if (configs[c].config.is_bf16()) continue;
+    const bool referenced = std::exchange(chunk_before, chunk) != chunk;
+    progress.Advance(meter.work() * (referenced ? 2 : 1), configs[c].name);
+  }
+  return buckets;
 }
 
 }  // namespace kvpareto::tune

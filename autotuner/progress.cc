@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -23,6 +24,8 @@ Progress::~Progress() {
   if (terminal_ && done_ > 0) std::fputc('\n', stderr);
 }
 
+void Progress::Skip(int64_t amount) { total_ = std::max(done_, total_ - amount); }
+
 void Progress::Advance(int64_t amount, const std::string& what) {
   done_ += amount;
   const Clock::time_point now = Clock::now();
@@ -35,8 +38,9 @@ void Progress::Advance(int64_t amount, const std::string& what) {
       elapsed * static_cast<double>(total_ - done_) / static_cast<double>(done_);
   const std::string eta = last ? "done in " + Duration(elapsed) : Duration(remaining) + " left";
   std::fprintf(stderr, "%s%3d%% of %lld %s, %s: %s%s", terminal_ ? "\r\033[K" : "",
-               static_cast<int>(100 * done_ / total_), static_cast<long long>(total_),
-               unit_.c_str(), eta.c_str(), what.c_str(), terminal_ ? "" : "\n");
+               static_cast<int>(total_ > 0 ? 100 * done_ / total_ : 100),
+               static_cast<long long>(total_), unit_.c_str(), eta.c_str(), what.c_str(),
+               terminal_ ? "" : "\n");
 }
 
 }  // namespace kvpareto::tune

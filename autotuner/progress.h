@@ -19,12 +19,14 @@ class Progress {
 
   // `amount` more is done; `what` says what is being worked on.
   void Advance(int64_t amount, const std::string& what);
+  // `amount` of the work turned out not to be needed.
+  void Skip(int64_t amount);
 
  private:
   using Clock = std::chrono::steady_clock;
 
   const std::string unit_;
-  const int64_t total_;
+  int64_t total_;
   const bool terminal_;
   const Clock::time_point start_ = Clock::now();
   Clock::time_point last_print_ = start_;

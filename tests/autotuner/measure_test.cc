@@ -121,7 +121,7 @@ TEST_F(MeasureTest, DecodedPositionsAreCountedPerContext) {
 
 TEST_F(MeasureTest, FewerPositionsWhenTheReferenceMustFit) {
   Configs("int4 k=int4-channel v=int4-token chunk=64\n");
-  options_.accuracy.reference_bytes = 100 * 320 * sizeof(float);  // 383 positions are counted
+  options_.accuracy.reference_bytes = 2 * 100 * 320 * sizeof(float);  // 383 positions a window
   const auto table = Measure(options_);
   ASSERT_TRUE(table.ok()) << table.status();
   const auto& accuracy = Row(*table, "int4").accuracy;
