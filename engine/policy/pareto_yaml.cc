@@ -1,6 +1,5 @@
 // The Pareto table's file form (declared in pareto_table.h; keys in docs/pareto-table.md).
 #include <charconv>
-#include <exception>
 #include <limits>
 #include <set>
 #include <string>
@@ -169,18 +168,8 @@ absl::StatusOr<ParetoTable> ParseParetoTable(const std::string& yaml,
                                              const std::string& file_name) {
   YamlErrors errors{.file_name = file_name, .reason = "TABLE_INVALID", .first = {}};
   ParetoTable table;
-  try {
-    ReadTable(YamlMap(YAML::Load(yaml), "", &errors), table);
-  } catch (const YAML::Exception& e) {
-    const std::string line = std::to_string(e.mark.line + 1);
-    return MakeError(absl::StatusCode::kInvalidArgument, errors.reason,
-                     file_name + ":" + line + ": not YAML: " + e.msg,
-                     {{"file", file_name}, {"line", line}});
-  } catch (const std::exception& e) {
-    return MakeError(absl::StatusCode::kInvalidArgument, errors.reason,
-                     file_name + ": not YAML: " + e.what(), {{"file", file_name}});
-  }
-  KVP_RETURN_IF_ERROR(errors.first);
+  KVP_RETURN_IF_ERROR(
+      ReadYaml(yaml, errors, [&](YamlMap map) { ReadTable(std::move(map), table); }));
   return table;
 }
 

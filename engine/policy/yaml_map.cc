@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <exception>
 #include <utility>
 
 namespace kvpareto {
@@ -55,6 +56,15 @@ YamlMap::YamlMap(YAML::Node node, std::string path, YamlErrors* errors)
   }
 }
 
+bool YamlMap::Has(const std::string& key) {
+  read_.insert(key);
+  if (!errors_->first.ok()) return false;
+  for (const auto& entry : node_) {
+    if (entry.first.Scalar() == key) return true;
+  }
+  return false;
+}
+
 void YamlMap::String(const std::string& key, std::string& value) { value = Scalar(key); }
 
 void YamlMap::Number(const std::string& key, double min, double max, double& value) {
@@ -69,7 +79,23 @@ void YamlMap::Number(const std::string& key, double min, double max, double& val
 
 void YamlMap::Integer(const std::string& key, int64_t min, int64_t max, int64_t& value) {
   const std::string text = Scalar(key);
-  if (!errors_->first.ok()) return;
+  if (errors_->first.ok()) ParseInteger(key, text, min, max, value);
+}
+
+void YamlMap::Strings(const std::string& key, std::vector<std::string>& values) {
+  values = Scalars(key);
+}
+
+void YamlMap::Integers(const std::string& key, int64_t min, int64_t max,
+                       std::vector<int64_t>& values) {
+  values.clear();
+  for (const std::string& text : Scalars(key)) {
+    ParseInteger(key, text, min, max, values.emplace_back());
+  }
+}
+
+void YamlMap::ParseInteger(const std::string& key, const std::string& text, int64_t min,
+                           int64_t max, int64_t& value) {
   if (!ParseAll(text, value)) {
     Fail(key, Quoted(text) + " is not a whole number");
   } else if (value < min || value > max) {
@@ -130,8 +156,42 @@ std::string YamlMap::Scalar(const std::string& key) {
   return node.Scalar();
 }
 
+std::vector<std::string> YamlMap::Scalars(const std::string& key) {
+  std::vector<std::string> values;
+  const YAML::Node list = Find(key);
+  if (!errors_->first.ok()) return values;
+  if (!list.IsSequence()) {
+    errors_->Fail(list, PathOf(key), "expected a list");
+    return values;
+  }
+  for (const YAML::Node& entry : list) {
+    if (!entry.IsScalar()) {
+      errors_->Fail(entry, PathOf(key), "expected single values");
+      return values;
+    }
+    values.push_back(entry.Scalar());
+  }
+  return values;
+}
+
 std::string YamlMap::PathOf(const std::string& key) const {
   return path_.empty() ? key : path_ + "." + key;
+}
+
+absl::Status ReadYaml(const std::string& text, YamlErrors& errors,
+                      const std::function<void(YamlMap)>& read) {
+  try {
+    read(YamlMap(YAML::Load(text), "", &errors));
+  } catch (const YAML::Exception& e) {
+    const std::string line = std::to_string(e.mark.line + 1);
+    return MakeError(absl::StatusCode::kInvalidArgument, errors.reason,
+                     errors.file_name + ":" + line + ": not YAML: " + e.msg,
+                     {{"file", errors.file_name}, {"line", line}});
+  } catch (const std::exception& e) {
+    return MakeError(absl::StatusCode::kInvalidArgument, errors.reason,
+                     errors.file_name + ": not YAML: " + e.what(), {{"file", errors.file_name}});
+  }
+  return errors.first;
 }
 
 }  // namespace kvpareto
