@@ -30,6 +30,7 @@ struct ActiveRequest {
 
   std::vector<std::unique_ptr<Sequence>> sequences;  // null once finished
   int unfinished = 0;
+  uint64_t reserved_bytes = 0;   // promised by the arena while it runs
   int64_t generated_tokens = 0;  // of finished sequences
   uint64_t peak_bytes = 0;       // measured, all sequences at once
 

@@ -84,6 +84,7 @@ absl::StatusOr<bool> SchedulerCore::TryAdmit(ActiveRequest& request) {
     KVP_CHECK(!running_.empty()) << prepared.plan.kv_peak_bytes << " bytes do not fit the arena";
     return false;
   }
+  request.reserved_bytes = prepared.plan.kv_peak_bytes;
   for (int i = 0; i < n; ++i) {
     request.sequences.push_back(std::make_unique<Sequence>(
         prepared.prompt_tokens.size(), parts_.executor->Start(prepared, i), format, parts_.arena));
@@ -106,7 +107,7 @@ void SchedulerCore::Finish(ActiveRequest* request, absl::Status status) {
   if (was_admitted) {
     if (finished.status.ok()) ObservePrediction(*finished.request, finished.usage);
     finished.request->sequences.clear();
-    parts_.arena->Unreserve(finished.request->prepared.plan.kv_peak_bytes);
+    parts_.arena->Unreserve(finished.request->reserved_bytes);
     stats_.OnFinished(*finished.request, finished.usage);
   }
   finished_.push_back(std::move(finished));

@@ -17,6 +17,7 @@
 #include "engine/request.h"
 #include "engine/scheduler/active_request.h"
 #include "engine/scheduler/cache_format.h"
+#include "engine/scheduler/pressure_relief.h"
 #include "engine/scheduler/stats_recorder.h"
 #include "engine/scheduler/step_executor.h"
 
@@ -33,7 +34,9 @@ struct SchedulerParts {
   const ModelConfig* model = nullptr;
   StepExecutor* executor = nullptr;
   kv::Arena* arena = nullptr;
-  TransformCache* transforms = nullptr;  // null: nothing is transformed (a cost model)
+  TransformCache* transforms = nullptr;    // null: nothing is transformed (a cost model)
+  PressureRelief* prefix_cache = nullptr;  // null: there is none
+  PressureRelief* requantizer = nullptr;   // null: running sequences keep their config
   std::function<Clock::time_point()> now = [] { return Clock::now(); };
   uint64_t weights_bytes = 0;    // for statistics
   uint64_t workspace_bytes = 0;  // for statistics

@@ -79,7 +79,7 @@ void StatsRecorder::Publish(const kv::ArenaStats& arena, uint64_t transform_byte
       bytes.live_bytes += sequence->cache().live_bytes();
       bytes.bf16_bytes += sequence->cache().bf16_bytes();
     }
-    current_.reserved_bytes[request->service_class()] += request->prepared.plan.kv_peak_bytes;
+    current_.reserved_bytes[request->service_class()] += request->reserved_bytes;
     ++current_.running[request->service_class()];
   }
   for (const auto& request : waiting) ++current_.waiting[request->service_class()];
