@@ -11,6 +11,8 @@ step "packages"
 scripts/setup.sh
 step "model"
 scripts/fetch_model.sh
+step "prometheus"
+scripts/fetch_prometheus.sh
 step "scripts parse"
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 for script in scripts/*.py tests/*.py tests/*/*.py; do
