@@ -14,7 +14,7 @@ PACKAGES=(
   prometheus-cpp-dev libcurl4-openssl-dev
   libyaml-cpp-dev nlohmann-json3-dev libeigen3-dev libpcre2-dev libutf8proc-dev
   libgtest-dev libgmock-dev libbenchmark-dev
-  python3 python3-pip python3-numpy curl unzip ca-certificates
+  python3 python3-pip python3-venv python3-numpy curl unzip ca-certificates
 )
 DEV_PACKAGES=(clang-format-14 shellcheck)
 

@@ -13,6 +13,8 @@ step "model"
 scripts/fetch_model.sh
 step "prometheus"
 scripts/fetch_prometheus.sh
+step "python environment"
+scripts/python_env.sh
 step "scripts parse"
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 for script in scripts/*.py tests/*.py tests/*/*.py; do

@@ -1,0 +1,38 @@
+"""grpc.health.v1 and reflection with the clients of the gRPC project."""
+import unittest
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from real_server import RealServer
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+
+
+class HealthTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = cls.enterClassContext(RealServer())
+        cls.channel = cls.enterClassContext(grpc.insecure_channel(cls.server.grpc_address))
+
+    def check(self, service: str):
+        stub = health_pb2_grpc.HealthStub(self.channel)
+        return stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10).status
+
+    def test_liveness_and_readiness(self):
+        self.assertEqual(self.check(""), SERVING)
+        self.assertEqual(self.check("kvpareto.v1.InferenceService"), SERVING)
+
+    def test_unknown_service_is_not_found(self):
+        with self.assertRaises(grpc.RpcError) as caught:
+            self.check("no.such.Service")
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.NOT_FOUND)
+
+    def test_reflection_lists_services(self):
+        services = set(ProtoReflectionDescriptorDatabase(self.channel).get_services())
+        self.assertLessEqual({"grpc.health.v1.Health", "kvpareto.v1.InferenceService"}, services)
+
+
+if __name__ == "__main__":
+    unittest.main()
