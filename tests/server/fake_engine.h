@@ -68,13 +68,18 @@ class FakeEngine final : public Engine {
   }
   // Ends the request; OK ends it with a last, empty delta.
   void End(uint64_t n, const absl::Status& status, Usage usage = {}) {
-    const std::shared_ptr<ResponseSink> sink = WaitForSubmit(n);
     if (status.ok()) {
-      sink->OnDelta(
+      WaitForSubmit(n)->OnDelta(
           {.sequence = 0, .text = "", .tokens = {}, .finish_reason = FinishReason::kStop});
     }
+    Finish(n, status, usage);
+  }
+  void Finish(uint64_t n, const absl::Status& status, Usage usage = {}) {
+    const std::shared_ptr<ResponseSink> sink = WaitForSubmit(n);
+    Set([&] {
+      sinks_.erase(n);
+    });  // before the client sees the end, after which draining may begin
     sink->OnFinish(status, usage);
-    Set([&] { sinks_.erase(n); });
   }
 
   absl::StatusOr<Prepared> Prepare(Request request) const override {

@@ -78,7 +78,7 @@ TEST_F(GenerateStreamTest, PlanThenDeltasThenResult) {
 
 TEST_F(GenerateStreamTest, EndWithoutOutputStillHasPlanAndResult) {
   auto call = GenerateAsync(TextRequest("x"));
-  engine_->WaitForSubmit(1)->OnFinish(absl::OkStatus(), Usage{});
+  engine_->Finish(1, absl::OkStatus());
   const Generated generated = call.get();
   ASSERT_EQ(generated.responses.size(), 2u);
   EXPECT_TRUE(generated.responses[0].has_plan());
