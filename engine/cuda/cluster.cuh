@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace kvpareto::cuda {
 
@@ -29,12 +30,20 @@ __device__ __forceinline__ void ClusterWait() {
 }
 
 // What block `rank` has where `own` stands in this block's shared memory.
-__device__ __forceinline__ float LoadFromPeer(const float* own, uint32_t rank) {
+template <typename T>
+__device__ __forceinline__ T LoadFromPeer(const T* own, uint32_t rank) {
 #if __CUDA_ARCH__ >= 900
-  float value;
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8);
+  T value;
   uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(own));
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(address) : "r"(address), "r"(rank));
-  asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
+  if constexpr (std::is_same_v<T, float>) {
+    asm volatile("ld.shared::cluster.f32 %0, [%1];" : "=f"(value) : "r"(address) : "memory");
+  } else if constexpr (sizeof(T) == 4) {
+    asm volatile("ld.shared::cluster.u32 %0, [%1];" : "=r"(value) : "r"(address) : "memory");
+  } else {
+    asm volatile("ld.shared::cluster.u64 %0, [%1];" : "=l"(value) : "r"(address) : "memory");
+  }
   return value;
 #else
   return *own;

@@ -10,6 +10,7 @@
 #include "engine/cuda/elementwise.h"
 #include "engine/cuda/linear.h"
 #include "engine/cuda/row_ops.h"
+#include "engine/cuda/sample.h"
 #include "engine/cuda/sealer.h"
 #include "engine/cuda/store_kv.h"
 #include "engine/cuda/transform.h"
@@ -87,6 +88,7 @@ class CudaBackend : public Backend {
   }
   void SiluMul(Activations x, Activations y) override { cuda::RunSiluMul(x, y, queue()); }
   void GatherRows(Activations x, std::span<const int32_t> rows, Activations y) override;
+  void Sample(const SampleArgs& args) override { cuda::RunSample(args, *device_); }
   absl::Status Synchronize() override { return device_->Synchronize(); }
 
  private:

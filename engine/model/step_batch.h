@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "engine/kv/block_layout.h"
 #include "engine/model/kv_transforms.h"
+#include "engine/ops/sample.h"
 
 namespace kvpareto {
 
@@ -52,6 +54,9 @@ struct StepBatch {
   int decode_rows = 0;
   std::vector<SequenceStep> sequences;
   std::vector<int32_t> logit_rows;  // rows whose logits are wanted, ascending
+  // By entry of logit_rows: how the backend chooses a token from them; nothing: they go to the
+  // host. Empty: all do. SampleRow::row is not used.
+  std::vector<std::optional<SampleRow>> sampling;
   // All rows of prefill chunks are wanted (teacher forcing): their logits may come from the prefill
   // kernel.
   bool scoring = false;

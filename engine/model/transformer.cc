@@ -43,8 +43,8 @@ absl::StatusOr<std::unique_ptr<Transformer>> Transformer::Create(const ModelConf
   const size_t bytes =
       model->logits_offset_ + kLogitRows * size_t(config.vocab) * backend->activation_bytes();
   KVP_ASSIGN_OR_RETURN(model->workspace_, backend->Allocate(bytes));
-  KVP_ASSIGN_OR_RETURN(model->host_logits_,
-                       backend->AllocateOnHost(kLogitRows * size_t(config.vocab) * sizeof(float)));
+  const size_t rows = limits.max_decode_rows + limits.max_prefill_rows;
+  KVP_ASSIGN_OR_RETURN(model->host_tokens_, backend->AllocateOnHost(rows * sizeof(int32_t)));
   return model;
 }
 
@@ -87,7 +87,8 @@ BlockSpan Transformer::ChunkTile(int index) const {
           .one_layer = true};
 }
 
-absl::Status Transformer::Forward(const StepBatch& batch, const LogitsFn& on_logits) {
+absl::Status Transformer::Forward(const StepBatch& batch, const LogitsFn& on_logits,
+                                  const TokenFn& on_token) {
   const int rows = batch.rows();
   const RowSplit split{.decode_rows = batch.decode_rows, .prefill_rows = rows - batch.decode_rows};
 
@@ -107,7 +108,12 @@ absl::Status Transformer::Forward(const StepBatch& batch, const LogitsFn& on_log
 
   backend_->Embed(*weights_.embedding, batch.tokens, Matrix(hidden_offset_, rows, config_.hidden));
   for (int layer = 0; layer < config_.layers; ++layer) RunLayer(layer, batch, split);
-  return ComputeLogits(batch, on_logits);
+  KVP_RETURN_IF_ERROR(ComputeLogits(batch, on_logits));
+  const auto* tokens = reinterpret_cast<const int32_t*>(host_tokens_->data());
+  for (size_t i = 0; i < batch.sampling.size(); ++i) {
+    if (batch.sampling[i]) on_token(static_cast<int>(i), tokens[i]);
+  }
+  return absl::OkStatus();
 }
 
 // Points the step's spans, stores and seals at `layer`.
@@ -304,6 +310,9 @@ void Transformer::StoreKv(int layer, Activations qkv) {
 absl::Status Transformer::ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits) {
   const Activations hidden = Matrix(hidden_offset_, batch.rows(), config_.hidden);
   const int total = static_cast<int>(batch.logit_rows.size());
+  KVP_CHECK(batch.sampling.empty() || batch.sampling.size() == batch.logit_rows.size());
+  sample_rows_.clear();
+  sample_rows_.reserve(total);
   for (int first = 0; first < total; first += kLogitRows) {
     const int rows = std::min(kLogitRows, total - first);
     const Activations picked = Matrix(logit_rows_offset_, rows, config_.hidden);
@@ -314,12 +323,46 @@ absl::Status Transformer::ComputeLogits(const StepBatch& batch, const LogitsFn& 
     backend_->Project(
         {.norm = Norm(picked, weights_.output_norm.get(), picked),
          .linear = {.x = picked, .weight = &weights_.head(), .y = logits, .split = split}});
-    const size_t elements = size_t(rows) * config_.vocab;
-    backend_->CopyToHost(host_logits_->data(), logits.data, elements * sizeof(float));
-    KVP_RETURN_IF_ERROR(backend_->Synchronize());
-    on_logits(first, rows, {reinterpret_cast<float*>(host_logits_->data()), elements});
+    SampleLogits(batch, first, logits);
+    KVP_RETURN_IF_ERROR(ShowLogits(batch, first, logits, on_logits));
   }
   return backend_->Synchronize();
+}
+
+// The entries [first, first + logits.rows) that say how.
+void Transformer::SampleLogits(const StepBatch& batch, int first, Activations logits) {
+  const size_t begin = sample_rows_.size();
+  for (int row = 0; row < logits.rows && !batch.sampling.empty(); ++row) {
+    if (!batch.sampling[first + row]) continue;
+    sample_rows_.push_back(*batch.sampling[first + row]);
+    sample_rows_.back().row = row;
+  }
+  if (sample_rows_.size() == begin) return;
+  auto* tokens = reinterpret_cast<int32_t*>(host_tokens_->data()) + first;
+  backend_->Sample({.logits = logits,
+                    .rows = std::span(sample_rows_).subspan(begin),
+                    .tokens = {tokens, size_t(logits.rows)}});
+}
+
+// The other entries' logits, in runs of neighbours.
+absl::Status Transformer::ShowLogits(const StepBatch& batch, int first, Activations logits,
+                                     const LogitsFn& on_logits) {
+  const auto shown = [&](int row) {
+    return batch.sampling.empty() || !batch.sampling[first + row];
+  };
+  const size_t row_bytes = size_t(config_.vocab) * sizeof(float);
+  for (int row = 0, rows = 0; row < logits.rows; row += std::max(rows, 1)) {
+    for (rows = 0; row + rows < logits.rows && shown(row + rows);) ++rows;
+    if (rows == 0) continue;
+    if (!host_logits_) {
+      KVP_ASSIGN_OR_RETURN(host_logits_, backend_->AllocateOnHost(kLogitRows * row_bytes));
+    }
+    backend_->CopyToHost(host_logits_->data(), logits.data + row * row_bytes, rows * row_bytes);
+    KVP_RETURN_IF_ERROR(backend_->Synchronize());
+    on_logits(first + row, rows,
+              {reinterpret_cast<float*>(host_logits_->data()), size_t(rows) * config_.vocab});
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace kvpareto

@@ -42,10 +42,14 @@ class Transformer {
 
   // Called with the logits of consecutive entries of batch.logit_rows: [rows, vocab] host floats.
   using LogitsFn = std::function<void(int first, int rows, std::span<float> logits)>;
+  // Called with what was chosen for an entry of batch.logit_rows that says how: a token, or
+  // kNotFinite.
+  using TokenFn = std::function<void(int entry, int32_t token)>;
 
   // Runs one step. Keys and values have been stored and blocks sealed when it returns. Errors: a
-  // lost device (INTERNAL).
-  absl::Status Forward(const StepBatch& batch, const LogitsFn& on_logits);
+  // lost device (INTERNAL), no host memory for logits (RESOURCE_EXHAUSTED).
+  absl::Status Forward(const StepBatch& batch, const LogitsFn& on_logits,
+                       const TokenFn& on_token = nullptr);
 
   // The chunk buffer: bf16 tiles of one layer for blocks that are filled and sealed in the same
   // step. Handed out by the scheduler, at most chunk_tiles() a step.
@@ -72,6 +76,9 @@ class Transformer {
   StoreKvArgs StoreArgs(Activations qkv) const;
   void StoreKv(int layer, Activations qkv);
   absl::Status ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits);
+  void SampleLogits(const StepBatch& batch, int first, Activations logits);
+  absl::Status ShowLogits(const StepBatch& batch, int first, Activations logits,
+                          const LogitsFn& on_logits);
   Activations Matrix(size_t offset, int rows, int cols) const;
   RmsNormArgs Norm(Activations x, const Weight* weight, Activations y) const;
 
@@ -101,7 +108,9 @@ class Transformer {
   std::vector<TransformItem> transforms_;
   ObserveFn observe_;
   WriteFilterFn write_filter_;
-  std::unique_ptr<DeviceBuffer> host_logits_;  // [kLogitRows, vocab] f32, host memory
+  std::vector<SampleRow> sample_rows_;         // of a step, so that they outlive their operations
+  std::unique_ptr<DeviceBuffer> host_tokens_;  // [rows of a step] int32, host memory
+  std::unique_ptr<DeviceBuffer> host_logits_;  // [kLogitRows, vocab] f32, host memory; on first use
 };
 
 }  // namespace kvpareto

@@ -1,5 +1,9 @@
 #include "engine/ops/backend.h"
 
+#include <vector>
+
+#include "engine/base/check.h"
+
 namespace kvpareto {
 
 void Backend::Project(const ProjectArgs& args) {
@@ -11,6 +15,17 @@ void Backend::Project(const ProjectArgs& args) {
 void Backend::RopeAndStoreKv(const RopeArgs& rope, const StoreKvArgs& store) {
   Rope(rope);
   StoreKv(store);
+}
+
+void Backend::Sample(const SampleArgs& args) {
+  KVP_CHECK(activation_bytes() == sizeof(float));
+  std::vector<float> logits(args.logits.cols);
+  const size_t row_bytes = logits.size() * sizeof(float);
+  for (const SampleRow& how : args.rows) {
+    KVP_CHECK(how.row >= 0 && how.row < args.logits.rows);
+    CopyToHost(logits.data(), args.logits.data + how.row * row_bytes, row_bytes);
+    args.tokens[how.row] = SampleToken(logits, how);
+  }
 }
 
 }  // namespace kvpareto

@@ -17,6 +17,7 @@
 #include "engine/base/tensor.h"
 #include "engine/kv/block_layout.h"
 #include "engine/kv/codec.h"
+#include "engine/ops/sample.h"
 
 namespace kvpareto {
 
@@ -211,6 +212,15 @@ struct AttentionArgs {
   std::span<const float> inverse_frequency;  // [head_dim / 2], host memory
 };
 
+// Picks the next token of some rows of logits.
+struct SampleArgs {
+  Activations logits;               // [any, vocab]; rows that are sampled are undefined afterwards
+  std::span<const SampleRow> rows;  // what they point to is valid until the op has run
+  // [logits.rows], memory of AllocateOnHost: after Synchronize the tokens (or kNotFinite) of `rows`
+  // are there, by SampleRow::row. Others stay.
+  std::span<int32_t> tokens;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -255,6 +265,8 @@ class Backend {
   virtual void SiluMul(Activations x, Activations y) = 0;
   // y row i = x row rows[i]: picks the rows whose logits are wanted.
   virtual void GatherRows(Activations x, std::span<const int32_t> rows, Activations y) = 0;
+  // SampleToken (ops/sample.h) of each row; by default on the host.
+  virtual void Sample(const SampleArgs& args);
 
   virtual absl::Status Synchronize() = 0;
 };

@@ -21,19 +21,23 @@ StepBatch ModelExecutor::BuildBatch(const StepWork& work) const {
       batch.tokens.push_back(tokens[i]);
       batch.positions.push_back(static_cast<int32_t>(first_position + i));
     }
-    if (sequence->NextStepSamples()) batch.logit_rows.push_back(batch.rows() - 1);
+    if (!sequence->NextStepSamples()) continue;
+    batch.logit_rows.push_back(batch.rows() - 1);
+    batch.sampling.push_back(sequence->NextSample());
   }
   return batch;
 }
 
-absl::Status ModelExecutor::Run(const StepWork& work, StepLogits& logits) {
-  return transformer_->Forward(BuildBatch(work), [&](int first, int rows, std::span<float> values) {
-    const size_t vocab = values.size() / rows;
+absl::Status ModelExecutor::Run(const StepWork& work, StepOutputs& outputs) {
+  const auto take_logits = [&](int first, int rows, std::span<float> logits) {
+    const size_t vocab = logits.size() / rows;
     for (int i = 0; i < rows; ++i) {
-      const auto row = values.subspan(i * vocab, vocab);
-      logits[first + i].assign(row.begin(), row.end());
+      const auto row = logits.subspan(i * vocab, vocab);
+      outputs[first + i].logits.assign(row.begin(), row.end());
     }
-  });
+  };
+  const auto take_token = [&](int entry, int32_t token) { outputs[entry].token = token; };
+  return transformer_->Forward(BuildBatch(work), take_logits, take_token);
 }
 
 }  // namespace kvpareto

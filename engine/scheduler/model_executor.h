@@ -16,7 +16,7 @@ class ModelExecutor final : public StepExecutor {
       : transformer_(transformer), tokenizer_(tokenizer) {}
 
   std::unique_ptr<Continuation> Start(const PreparedRequest& prepared, int index) override;
-  absl::Status Run(const StepWork& work, StepLogits& logits) override;
+  absl::Status Run(const StepWork& work, StepOutputs& outputs) override;
 
  private:
   StepBatch BuildBatch(const StepWork& work) const;

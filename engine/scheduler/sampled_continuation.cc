@@ -32,8 +32,14 @@ bool SampledContinuation::IsStopToken(int32_t token) const {
   return std::find(stop_tokens_.begin(), stop_tokens_.end(), token) != stop_tokens_.end();
 }
 
-absl::StatusOr<Delta> SampledContinuation::Accept(std::span<float> logits) {
-  KVP_ASSIGN_OR_RETURN(SampledToken sampled, sampler_.Sample(logits));
+std::optional<SampleRow> SampledContinuation::NextSample() const {
+  return sampler_.wants_logits() ? std::nullopt : std::optional(sampler_.Next(0));
+}
+
+absl::StatusOr<Delta> SampledContinuation::Accept(StepOutput output) {
+  KVP_ASSIGN_OR_RETURN(SampledToken sampled, sampler_.wants_logits()
+                                                 ? sampler_.Sample(output.logits)
+                                                 : sampler_.Accept(output.token));
   tokens_.push_back(sampled.token);
   Delta delta{.sequence = index_};
 

@@ -22,7 +22,8 @@ class SampledContinuation final : public Continuation {
 
   int64_t num_tokens() const override { return static_cast<int64_t>(tokens_.size()); }
   std::span<const int32_t> tokens() const override { return tokens_; }
-  absl::StatusOr<Delta> Accept(std::span<float> logits) override;
+  std::optional<SampleRow> NextSample() const override;
+  absl::StatusOr<Delta> Accept(StepOutput output) override;
 
  private:
   bool IsStopToken(int32_t token) const;

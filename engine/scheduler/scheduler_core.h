@@ -85,7 +85,7 @@ class SchedulerCore {
   size_t RunningSequences() const;
   std::vector<Slot> ChooseSlots(int* decode_rows, std::vector<int>* chunks) const;
   StepWork AllocateExtents(const std::vector<Slot>& slots, int decode_rows);
-  void HandleLogits(const Slot& slot, std::span<float> logits);
+  void HandleOutput(const Slot& slot, StepOutput output);
   void Finish(ActiveRequest* request, absl::Status status);
   void FinishWhere(Requests& requests,
                    const std::function<absl::Status(const ActiveRequest&)>& verdict);

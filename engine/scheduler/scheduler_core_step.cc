@@ -57,10 +57,10 @@ bool SchedulerCore::RunStep() {
   for (const Slot& slot : slots) {
     if (slot.sequence->NextStepSamples()) sampling.push_back(slot);
   }
-  // Sampling waits until the step has ended: a sequence that finishes frees extents the step still
+  // Tokens are taken when the step has ended: a sequence that finishes frees extents the step still
   // reads.
-  StepLogits logits(sampling.size());
-  const absl::Status status = parts_.executor->Run(AllocateExtents(slots, decode_rows), logits);
+  StepOutputs outputs(sampling.size());
+  const absl::Status status = parts_.executor->Run(AllocateExtents(slots, decode_rows), outputs);
   for (const Slot& slot : slots) slot.sequence->cache().EndStep();
   stats_.ClearStepStart();
   stats_.OnStep(decode_rows, chunks, Seconds(parts_.now() - start));
@@ -68,16 +68,16 @@ bool SchedulerCore::RunStep() {
     FinishAll(Annotate(status, "the device failed"));
     return true;
   }
-  for (size_t i = 0; i < sampling.size(); ++i) HandleLogits(sampling[i], logits[i]);
+  for (size_t i = 0; i < sampling.size(); ++i) HandleOutput(sampling[i], std::move(outputs[i]));
   return true;
 }
 
-void SchedulerCore::HandleLogits(const Slot& slot, std::span<float> logits) {
+void SchedulerCore::HandleOutput(const Slot& slot, StepOutput output) {
   ActiveRequest* request = slot.request;
   const bool still_running = std::any_of(running_.begin(), running_.end(),
                                          [&](const auto& other) { return other.get() == request; });
   if (!still_running) return;  // another of its sequences failed in this step
-  absl::StatusOr<Delta> delta = slot.sequence->Accept(logits);
+  absl::StatusOr<Delta> delta = slot.sequence->Accept(std::move(output));
   if (!delta.ok()) {
     Finish(request, delta.status());
     return;

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <utility>
 
 #include "engine/base/status.h"
 #include "engine/request.h"
@@ -28,8 +30,11 @@ class Sequence {
   // The tokens of the next step, [NextStepTokens()].
   std::span<const int32_t> NextTokens() const;
 
-  // As Continuation::Accept.
-  absl::StatusOr<Delta> Accept(std::span<float> logits) { return continuation_->Accept(logits); }
+  // As Continuation's.
+  std::optional<SampleRow> NextSample() const { return continuation_->NextSample(); }
+  absl::StatusOr<Delta> Accept(StepOutput output) {
+    return continuation_->Accept(std::move(output));
+  }
 
   SequenceCache& cache() { return cache_; }
   const SequenceCache& cache() const { return cache_; }

@@ -19,8 +19,8 @@ struct StepWork {
   int decode_rows = 0;               // how many of them decode
 };
 
-// Logits [vocab] of each sequence of the step whose NextStepSamples() holds, in order.
-using StepLogits = std::vector<std::vector<float>>;
+// One for each sequence of the step whose NextStepSamples() holds, in order.
+using StepOutputs = std::vector<StepOutput>;
 
 // Used by the engine thread alone.
 class StepExecutor {
@@ -30,9 +30,10 @@ class StepExecutor {
   // What the `index`-th sequence of an admitted request will say. `prepared` outlives it.
   virtual std::unique_ptr<Continuation> Start(const PreparedRequest& prepared, int index) = 0;
 
-  // Runs the step to its end. `logits` comes with an empty entry for each sequence that samples; an
-  // executor whose continuations do not read them leaves them so. Errors: a lost device (INTERNAL).
-  virtual absl::Status Run(const StepWork& work, StepLogits& logits) = 0;
+  // Runs the step to its end. `outputs` comes with an empty entry for each sequence that samples;
+  // an executor whose continuations do not read them leaves them so. Errors: a lost device
+  // (INTERNAL).
+  virtual absl::Status Run(const StepWork& work, StepOutputs& outputs) = 0;
 };
 
 }  // namespace kvpareto

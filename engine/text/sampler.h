@@ -1,4 +1,4 @@
-// From logits to the next token.
+// The state of a sequence's sampling: what was seen, what comes next of its random numbers.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/ops/sample.h"
 
 namespace kvpareto {
 
@@ -40,37 +41,36 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  // most likely first; empty unless asked for
 };
 
-// State of one sequence's sampling. Deterministic for a seed, on every platform. Not thread-safe.
+// Deterministic for a seed, on every platform and backend. Not thread-safe.
 //
-// In this order: penalties, logit bias, temperature, top-k, top-p (of what top-k left), min-p
-// (relative to the most likely token). Greedy is one scan; top-k and top-p sort only the candidates
-// they keep.
+// A token is chosen where the logits are: either by a backend as Next() says, then Accept(token);
+// or here, by Sample(logits), which logprobs need. Both give the same token for the same logits.
 class Sampler {
  public:
   // `params` has passed Validate(vocab). Prompt ids outside the vocabulary are ignored.
   Sampler(const SamplingParams& params, std::span<const int32_t> prompt, int vocab);
-  // `logits` [vocab]; consumed (penalties are applied in place). NaN or +infinity among them, or
-  // nothing but -infinity: returns an error, INTERNAL (NUMERICAL_ERROR), and changes nothing.
+
+  // Whether tokens must be sampled from logits on the host.
+  bool wants_logits() const { return params_.top_logprobs >= 0; }
+
+  // How to choose the next token from row `row` of some logits; valid until the next Accept.
+  SampleRow Next(int row) const;
+  // Takes what was chosen. kNotFinite: returns an error, INTERNAL (NUMERICAL_ERROR), and changes
+  // nothing.
+  absl::StatusOr<SampledToken> Accept(int32_t token);
+
+  // Chooses from `logits` [vocab]; consumed (penalties are applied in place). Errors: as Accept.
   absl::StatusOr<SampledToken> Sample(std::span<float> logits);
 
  private:
-  void Adjust(std::span<float> logits) const;
-  int32_t Choose(std::span<const float> logits, float max);
-  // Fills candidates_ with the ids that top-k, top-p and min-p leave.
-  void SelectCandidates(std::span<const float> logits, float max);
-  // Cuts the sorted candidates_ to the fewest that hold top_p of the probability.
-  void KeepTopP(std::span<const float> logits, float max, size_t sorted);
-  double Weight(float logit, float max) const;  // exp((logit - max) / temperature)
   void Record(int32_t token);
-  double UniformDraw();  // [0, 1)
 
   SamplingParams params_;
   std::mt19937_64 random_;
-  std::map<int32_t, int> output_counts_;  // only with a presence or frequency penalty
-  // Prompt and output ids, only with a repetition penalty.
-  std::vector<bool> seen_;  // [vocab]
-  std::vector<int32_t> seen_ids_;
-  std::vector<int32_t> candidates_;  // scratch
+  uint64_t next_random_;
+  std::vector<uint32_t> seen_;      // only with a repetition penalty: a bit per token
+  std::vector<TokenCount> counts_;  // only with other penalties: of the output, by token
+  std::vector<TokenBias> biases_;
 };
 
 }  // namespace kvpareto

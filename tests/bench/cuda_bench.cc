@@ -204,6 +204,7 @@ class Bench {
         batch.positions.push_back(static_cast<int>(caches_[s]->num_tokens()));
         batch.sequences.push_back(caches_[s]->Describe(s, [] { return BlockSpan{}; }));
         batch.logit_rows.push_back(s);
+        batch.sampling.push_back(SampleRow{});
       }
       const auto start = Clock::now();
       Run(batch);
@@ -359,7 +360,8 @@ class Bench {
 
  private:
   void Run(const StepBatch& batch) {
-    const absl::Status status = transformer_->Forward(batch, [](int, int, std::span<float>) {});
+    const absl::Status status = transformer_->Forward(
+        batch, [](int, int, std::span<float>) {}, [](int, int32_t) {});
     KVP_CHECK(status.ok()) << status;
   }
 

@@ -175,6 +175,30 @@ TEST_F(EngineTest, SeveralSequences) {
   EXPECT_EQ(Run(third), sink->tokens(2));
 }
 
+// With logprobs tokens are chosen from logits on the host, without by the backend: the same ones.
+// Both kinds share steps.
+TEST_F(EngineTest, LogprobsDoNotChangeWhatIsSampled) {
+  Start();
+  Request request = Greedy(100, 30, kConfigs[0]);
+  request.sampling = {.temperature = 0.9f,
+                      .top_k = 50,
+                      .top_p = 0.95f,
+                      .repetition_penalty = 1.1f,
+                      .frequency_penalty = 0.1f,
+                      .seed = 7,
+                      .logit_bias = {{5, 1.0f}}};
+  const auto alone = Run(request);
+  EXPECT_EQ(alone.size(), 30u);
+  Request with_logprobs = request;
+  with_logprobs.sampling.top_logprobs = 3;
+  std::vector<std::shared_ptr<Collector>> sinks;
+  for (int i = 0; i < 6; ++i) sinks.push_back(Submit(i % 2 == 0 ? request : with_logprobs));
+  for (const auto& sink : sinks) {
+    EXPECT_TRUE(sink->Wait().ok());
+    EXPECT_EQ(sink->tokens(), alone);
+  }
+}
+
 TEST_F(EngineTest, StopTokenAndStopString) {
   Start();
   const auto plain = Submit(Greedy(100, 40, kConfigs[0]));

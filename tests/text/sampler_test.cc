@@ -140,6 +140,24 @@ TEST(Sampler, AnErrorChangesNothing) {
   }
 }
 
+TEST(Sampler, ABackendChoosesTheSameTokens) {
+  const SamplingParams params{.temperature = 0.8f,
+                              .top_p = 0.9f,
+                              .repetition_penalty = 1.2f,
+                              .presence_penalty = 0.3f,
+                              .seed = 9,
+                              .logit_bias = {{4, 0.5f}}};
+  const std::vector<int32_t> prompt = {1, 30, 31, 32, 999};
+  Sampler here(params, prompt, 500), there(params, prompt, 500);
+  for (int i = 0; i < 200; ++i) {
+    std::vector<float> logits = RandomLogits(500, 2.0f, 100 + i);
+    const auto accepted = there.Accept(SampleToken(logits, there.Next(0)));
+    ASSERT_TRUE(accepted.ok());
+    EXPECT_EQ(accepted->token, Next(here, RandomLogits(500, 2.0f, 100 + i)).token);
+  }
+  EXPECT_EQ(GetErrorInfo(there.Accept(kNotFinite).status())->reason, "NUMERICAL_ERROR");
+}
+
 TEST(Sampler, OneSeedOneSequence) {
   const std::vector<float> logits = RandomLogits(1000, 1.0f, 2);
   const auto draw = [&](uint64_t seed) {
