@@ -11,6 +11,7 @@
 #include "engine/model/transformer.h"
 #include "engine/preparer.h"
 #include "engine/scheduler/scheduler.h"
+#include "engine/text/utf8.h"
 
 namespace kvpareto {
 namespace {
@@ -56,7 +57,7 @@ class EngineImpl final : public Engine {
     return preparer_.Tokenize(prompt);
   }
   std::string Detokenize(std::span<const int32_t> tokens) const override {
-    return tokenizer_->Decode(tokens, /*with_special=*/true);
+    return MakeValidUtf8(tokenizer_->Decode(tokens, /*with_special=*/true));
   }
   absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config,
                      const ScoreOptions& options, const LogitsFn& on_logits) override;

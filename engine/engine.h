@@ -78,6 +78,7 @@ class Engine {
   virtual void Cancel(RequestHandle handle) = 0;
 
   virtual absl::StatusOr<std::vector<int32_t>> Tokenize(const Prompt& prompt) const = 0;
+  // Special tokens are written out; bytes that make no character become U+FFFD.
   virtual std::string Detokenize(std::span<const int32_t> tokens) const = 0;
 
   // Teacher forcing for measurements: runs `tokens` through the model under `config`, in chunks of
