@@ -4,10 +4,16 @@
 #include <array>
 #include <map>
 
+#include "autotuner/tasks/niah.h"
 #include "autotuner/tasks/task_random.h"
 
 namespace kvpareto::tune {
 namespace {
+
+template <NiahVariant kVariant>
+absl::StatusOr<std::vector<TaskItem>> MakeNiahVariant(const TaskContext& context) {
+  return MakeNiah(context, kVariant);
+}
 
 constexpr std::array kKinds = {
     TaskKind{{"longbench", "LongBench rows (input, context, answers): questions on long documents"},
@@ -16,6 +22,28 @@ constexpr std::array kKinds = {
     TaskKind{{"gsm8k", "rows with question and answer: arithmetic in words, exact number"},
              MakeGsm8k},
     TaskKind{{"mmlu", "rows with question, choices and answer: the likeliest letter"}, MakeMmlu},
+    TaskKind{{"niah_single_1", "RULER: a number in noise"},
+             MakeNiahVariant<{.haystack = NiahHaystack::kNoise}>},
+    TaskKind{{"niah_single_2", "RULER: a number in the text of path"}, MakeNiahVariant<{}>},
+    TaskKind{{"niah_single_3", "RULER: a UUID in the text of path"},
+             MakeNiahVariant<{.value = NiahWord::kUuids}>},
+    TaskKind{{"niah_multikey_1", "RULER: one of 4 numbers in the text of path"},
+             MakeNiahVariant<{.keys = 4}>},
+    TaskKind{{"niah_multikey_2", "RULER: a number among lines that look the same"},
+             MakeNiahVariant<{.haystack = NiahHaystack::kNeedles}>},
+    TaskKind{{"niah_multikey_3", "RULER: a UUID of a UUID among lines that look the same"},
+             MakeNiahVariant<{.haystack = NiahHaystack::kNeedles,
+                              .key = NiahWord::kUuids,
+                              .value = NiahWord::kUuids}>},
+    TaskKind{{"niah_multivalue", "RULER: 4 numbers of one key in the text of path"},
+             MakeNiahVariant<{.values = 4}>},
+    TaskKind{{"niah_multiquery", "RULER: 4 numbers of 4 keys in the text of path"},
+             MakeNiahVariant<{.queries = 4}>},
+    TaskKind{{"vt", "RULER: all variables that a value was handed on to, in noise"},
+             MakeVariableTracking},
+    TaskKind{{"cwe", "RULER: the ten most common of a list of words, taken from the text of path"},
+             MakeCommonWords},
+    TaskKind{{"fwe", "RULER: the three most frequent words of a coded text"}, MakeFrequentWords},
     TaskKind{{"perplexity", "a text: 1 / perplexity of its tokens"}, MakePerplexity},
     TaskKind{{"agreement", "a text: how often the likeliest token is that of the bf16 cache"},
              MakeAgreement},

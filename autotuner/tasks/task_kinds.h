@@ -51,6 +51,9 @@ absl::StatusOr<std::vector<TaskItem>> MakeLongBench(const TaskContext& context);
 absl::StatusOr<std::vector<TaskItem>> MakeJsonl(const TaskContext& context);
 absl::StatusOr<std::vector<TaskItem>> MakeGsm8k(const TaskContext& context);
 absl::StatusOr<std::vector<TaskItem>> MakeMmlu(const TaskContext& context);
+absl::StatusOr<std::vector<TaskItem>> MakeVariableTracking(const TaskContext& context);
+absl::StatusOr<std::vector<TaskItem>> MakeCommonWords(const TaskContext& context);
+absl::StatusOr<std::vector<TaskItem>> MakeFrequentWords(const TaskContext& context);
 absl::StatusOr<std::vector<TaskItem>> MakePerplexity(const TaskContext& context);
 absl::StatusOr<std::vector<TaskItem>> MakeAgreement(const TaskContext& context);
 
