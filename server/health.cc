@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "server/log.h"
+#include "server/notify.h"
 
 namespace kvpareto::server {
 
@@ -54,6 +55,7 @@ void Health::Loop() {
   std::unique_lock lock(mutex_);
   while (!wake_.wait_for(lock, kPeriod, [this] { return stopping_; })) {
     const bool progress = EnginesProgress();
+    if (progress) NotifyServiceManager("WATCHDOG=1");
     if (progress == progress_) continue;
     progress_ = progress;
     if (progress) {

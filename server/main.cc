@@ -11,8 +11,11 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/match.h"
 #include "server/config.h"
 #include "server/log.h"
+#include "server/notify.h"
 #include "server/server.h"
 
 ABSL_FLAG(std::string, config, "", "Configuration file; deploy/server.example.yaml explains it.");
@@ -60,7 +63,9 @@ int Run(const std::string& config_path) {
   absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(*config, *std::move(models));
   if (!server.ok()) return Fail("cannot serve", server.status(), kExitFailure);
 
+  NotifyServiceManager("READY=1");
   LogInfo("stopping", {{"signal", WaitForSignal(signals)}});
+  NotifyServiceManager("STOPPING=1");
   // A second signal ends the process the hard way.
   std::thread([signals] {
     LogWarning("killed", {{"signal", WaitForSignal(signals)}});
@@ -70,12 +75,23 @@ int Run(const std::string& config_path) {
   return EXIT_SUCCESS;
 }
 
+// --help shows the flags of this file, and --version what it says.
+void DescribeProgram() {
+  absl::SetProgramUsageMessage(
+      "Serves language models over gRPC.\n  kvpareto-server --config=FILE");
+  absl::FlagsUsageConfig usage;
+  usage.contains_help_flags = [](absl::string_view file) {
+    return absl::EndsWith(file, "server/main.cc");
+  };
+  usage.version_string = [] { return std::string("kvpareto-server " KVPARETO_VERSION "\n"); };
+  absl::SetFlagsUsageConfig(usage);
+}
+
 }  // namespace
 }  // namespace kvpareto::server
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(
-      "Serves language models over gRPC.\n  kvpareto-server --config=FILE");
+  kvpareto::server::DescribeProgram();
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   const std::string config = absl::GetFlag(FLAGS_config);
   if (config.empty() || rest.size() > 1) {
