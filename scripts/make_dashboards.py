@@ -58,7 +58,7 @@ def visualization(panel: dict, kind: str) -> dict:
                               "calcs": ["lastNotNull", "max"]},
                    "tooltip": {"mode": "multi", "sort": "desc"}}
     elif kind in ("stat", "gauge"):
-        options = {"reduceOptions": reduce}
+        options = {"reduceOptions": reduce, "textMode": panel.get("text", "auto")}
     elif kind == "bars":
         kind, options = "bargauge", {"reduceOptions": reduce, "orientation": "horizontal",
                                      "displayMode": "basic"}

@@ -17,7 +17,7 @@ python=$(python_with ensurepip)
 mkdir -p "$ROOT/.cache"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-echo "python environment: installing tests/requirements.txt (about 40 MB)"
+echo "python environment: installing tests/requirements.txt"
 quietly "$log" "$python" -m venv --clear "$VENV"
 quietly "$log" "$VENV/bin/python" -m pip install --disable-pip-version-check \
   --requirement "$REQUIREMENTS"
