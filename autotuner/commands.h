@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "engine/engine.h"
 
@@ -20,5 +21,13 @@ absl::Status RunFidelity(const std::string& command);
 
 // layers: codecs per layer, to a list for fidelity. Errors: likewise.
 absl::Status RunLayers(const std::string& command);
+
+// tasks: configs on evaluation tasks, to a table of differences to bf16. Errors: likewise.
+absl::Status RunTasks(const std::string& command);
+
+// Commands that take files.
+
+// report RESULTS.json: results of a search, as an HTML page. Errors: of HtmlReport and the files.
+absl::Status RunReport(const std::string& command, const std::vector<std::string>& files);
 
 }  // namespace kvpareto::tune

@@ -25,6 +25,11 @@ constexpr char kUsage[] =
     "Measures what each layer's keys and values lose in each codec, alone (OUT.json), and writes\n"
     "configs with codecs per layer. What these lose together is estimated as the sum; `fidelity`\n"
     "measures it (docs/fidelity.md). Goes on where an earlier run with the same --out stopped.\n\n"
+    "kvpareto-tune tasks --model MODEL --tasks TASKS.yaml --configs LIST --out RESULTS.json\n\n"
+    "Evaluates configs on tasks and prints what they lose against bf16 (docs/tasks.md). Goes on\n"
+    "where an earlier run with the same --out stopped.\n\n"
+    "kvpareto-tune report RESULTS.json --out REPORT.html\n\n"
+    "Shows what a search found, as one HTML page that needs nothing else (docs/report.md).\n\n"
     "kvpareto-tune --help=autotuner/ lists the flags of all, --help=layers: those of one.";
 
 // The words that make the same table again.
@@ -44,13 +49,20 @@ int main(int argc, char** argv) {
       {"measure", kvpareto::tune::RunMeasure},
       {"calibrate", kvpareto::tune::RunCalibrate},
       {"fidelity", kvpareto::tune::RunFidelity},
-      {"layers", kvpareto::tune::RunLayers}};
-  const auto subcommand = words.size() == 2 ? subcommands.find(words[1]) : subcommands.end();
-  if (subcommand == subcommands.end()) {
+      {"layers", kvpareto::tune::RunLayers},
+      {"tasks", kvpareto::tune::RunTasks}};
+  const std::map<std::string,
+                 absl::Status (*)(const std::string&, const std::vector<std::string>&)>
+      with_files = {{"report", kvpareto::tune::RunReport}};
+  absl::Status status;
+  if (words.size() > 1 && with_files.contains(words[1])) {
+    status = with_files.at(words[1])(command, {words.begin() + 2, words.end()});
+  } else if (words.size() == 2 && subcommands.contains(words[1])) {
+    status = subcommands.at(words[1])(command);
+  } else {
     std::cerr << "usage: " << kUsage << "\n";
     return 2;
   }
-  const absl::Status status = subcommand->second(command);
   if (!status.ok()) std::cerr << "kvpareto-tune: " << status.message() << "\n";
   return status.ok() ? 0 : 1;
 }
