@@ -8,19 +8,22 @@ cd "$(dirname "$0")/.."
 root=$1
 shift
 
-cmake -S . -B build/image -G Ninja -D CMAKE_BUILD_TYPE=Release -D CMAKE_INSTALL_PREFIX=/usr \
+# Results of the compiler may come from a folder that is mounted there.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1
+cmake -S . -B build -G Ninja -D CMAKE_BUILD_TYPE=Release -D CMAKE_INSTALL_PREFIX=/usr \
   -D KVPARETO_BUNDLE=ON -D KVPARETO_BUILD_TESTS=OFF "$@"
-cmake --build build/image -j "${JOBS:-$(nproc)}"
-DESTDIR=$root cmake --install build/image --strip
+cmake --build build -j "${JOBS:-$(nproc)}"
+DESTDIR=$root cmake --install build --strip
 # Man pages, completions and documents are for people at a terminal.
 rm -rf "$root"/usr/share/{man,bash-completion,zsh} "$root"/usr/share/doc/kvpareto/docs
 
 # The loader and the parts of the C library, where the programs look for them.
 for program in "$root"/usr/bin/*; do
   ldd "$program"
-done | grep -o '/lib[^ ]*' | grep -v "^$root" | sort -u | while read -r library; do
-  install -D "$(readlink -f "$library")" "$root$library"
-done
+done | awk '$2 == "=>" { print $3 } $1 ~ /^\// { print $1 }' | grep -v "^$root" | sort -u |
+  while read -r library; do
+    install -D "$(readlink -f "$library")" "$root$library"
+  done
 scripts/record_packages.sh "$root" "$root/usr/share/doc/kvpareto/third_party"
 
 install -D -m 644 docker/server.yaml "$root/etc/kvpareto/server.yaml"

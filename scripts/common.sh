@@ -39,3 +39,18 @@ python_with() {
   done
   fail "no python3 has the module $1; run scripts/setup.sh first"
 }
+
+# served_port LOG PID: prints the port on which the server PID, which writes LOG, takes gRPC; waits for
+# it for a minute.
+served_port() {
+  local port tries=0
+  until port=$(sed -nE '/grpc_address/s/.*port"?[=:]([0-9]+).*/\1/p' "$1") && [ -n "$port" ]; do
+    tries=$((tries + 1))
+    if ! kill -0 "$2" 2>/dev/null || [ "$tries" -gt 240 ]; then
+      cat "$1" >&2
+      fail "the server does not start"
+    fi
+    sleep 0.25
+  done
+  echo "$port"
+}

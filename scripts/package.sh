@@ -34,7 +34,7 @@ rm -rf "${out:?}/$name"
 quietly "$out/install.log" cmake --install "$build" --prefix "$out/$name" --strip
 # The list of packages is for images; the copyright files are for everyone.
 scripts/record_packages.sh "$out/$name" "$out/$name/share/doc/kvpareto/third_party"
-rm -rf "$out/$name/var"
+rm -rf "${out:?}/$name/var"
 tar -C "$out" --owner=0 --group=0 --sort=name -czf "$out/$name.tar.gz" "$name"
 rm -rf "${out:?}/$name"
 ls -sh "$out/$name.tar.gz"

@@ -16,7 +16,7 @@ scripts/fetch_prometheus.sh
 step "python environment"
 scripts/python_env.sh
 step "scripts parse"
-for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+for script in scripts/*.sh docker/*.sh .ci/run; do bash -n "$script"; done
 for script in scripts/*.py tests/*.py tests/*/*.py; do
   [ -e "$script" ] || continue
   python3 - "$script" <<'PY'

@@ -5,6 +5,7 @@
 #
 # usage: verify_image.sh [WORK [DOCKERFILE]]     WORK: for images, removed at the end (a new folder);
 #                                                DOCKERFILE: docker/Dockerfile.cpu
+# KVPARETO_CCACHE=DIR lends the build a folder of ccache.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 cd "$ROOT"
@@ -32,9 +33,11 @@ b commit --quiet --rm "$base" localhost/debian:bookworm >/dev/null
 rm "$work/base.tar"
 
 say "build: $dockerfile"
+cache=()
+[ -z "${KVPARETO_CCACHE:-}" ] || cache=(--volume "$KVPARETO_CCACHE:/root/.cache/ccache")
 quietly "$work/build.log" b build --isolation chroot --network host \
   --signature-policy "$work/policy.json" --build-arg BUILD_BASE=localhost/debian:bookworm \
-  --build-arg JOBS="$JOBS" --file "$dockerfile" --tag localhost/kvpareto:test .
+  --build-arg JOBS="$JOBS" "${cache[@]}" --file "$dockerfile" --tag localhost/kvpareto:test .
 container=$(b from localhost/kvpareto:test)
 rootfs=$(b mount "$container")
 bytes=$(du --summarize --bytes "$rootfs" | cut -f1)
@@ -62,15 +65,7 @@ mkdir -p "$rootfs/proc"
 sed 's/0.0.0.0:[0-9]*/127.0.0.1:0/' docker/server.yaml >"$rootfs/etc/kvpareto/server.yaml"
 (in_container /usr/bin/kvpareto-server --config=/etc/kvpareto/server.yaml) >"$work/server.log" 2>&1 &
 server_pid=$!
-tries=0
-until port=$(sed -n 's/.*"serving".*"port":\([0-9]*\).*/\1/p' "$work/server.log") && [ -n "$port" ]; do
-  tries=$((tries + 1))
-  { kill -0 "$server_pid" 2>/dev/null && [ "$tries" -lt 240 ]; } || {
-    cat "$work/server.log" >&2
-    fail "the server does not start"
-  }
-  sleep 0.25
-done
+port=$(served_port "$work/server.log" "$server_pid")
 grep -e '^Uid' -e '^CapEff' "/proc/$server_pid/status"
 (in_container /usr/bin/kvpareto health --server "127.0.0.1:$port")
 (in_container /usr/bin/kvpareto generate --server "127.0.0.1:$port" --max-tokens 8 \

@@ -35,19 +35,12 @@ in_chroot() {
 
 # serves CHROOT PREFIX CONFIG: the server under PREFIX starts, is ready, answers and stops in order.
 serves() {
-  local root=$1 bin=$2/bin config=$3 log=$work/server.log port='' tries=0
+  local root=$1 bin=$2/bin config=$3 log=$work/server.log port
   sed -i 's/^  grpc: .*/  grpc: 127.0.0.1:0/; s/^  metrics: .*/  metrics: 127.0.0.1:0/' "$root/$config"
   (in_chroot "$root" "$bin/kvpareto-server" --check --config="$config")
   (in_chroot "$root" "$bin/kvpareto-server" --config="$config") >"$log" 2>&1 &
   server_pid=$!
-  until port=$(sed -n 's/.*serving grpc_address=.* port=\([0-9]*\).*/\1/p' "$log") && [ -n "$port" ]; do
-    tries=$((tries + 1))
-    { kill -0 "$server_pid" 2>/dev/null && [ "$tries" -lt 240 ]; } || {
-      cat "$log" >&2
-      fail "the server does not start"
-    }
-    sleep 0.25
-  done
+  port=$(served_port "$log" "$server_pid")
   (in_chroot "$root" "$bin/kvpareto" health --server "127.0.0.1:$port")
   (in_chroot "$root" "$bin/kvpareto" generate --server "127.0.0.1:$port" --max-tokens 8 \
     "The capital of France is")
