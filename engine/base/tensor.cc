@@ -8,7 +8,7 @@ namespace kvpareto {
 
 const TensorTypeInfo& GetTensorTypeInfo(TensorType type) {
   // By enumerator. Bytes of a block: scales and minima are f16, K formats pack theirs in 6 bits.
-  static constexpr std::array<TensorTypeInfo, 11> kInfos = {{
+  static constexpr std::array<TensorTypeInfo, 13> kInfos = {{
       {"F32", 1, 4},
       {"F16", 1, 2},
       {"BF16", 1, 2},
@@ -20,6 +20,8 @@ const TensorTypeInfo& GetTensorTypeInfo(TensorType type) {
       {"Q4_K", 256, 2 + 2 + 12 + 128},
       {"Q5_K", 256, 2 + 2 + 12 + 32 + 128},
       {"Q6_K", 256, 128 + 64 + 16 + 2},
+      {"I32", 1, 4},
+      {"AWQ4", 8, 4},
   }};
   const size_t index = static_cast<size_t>(type);
   KVP_CHECK(index < kInfos.size()) << "tensor type " << index;
@@ -32,7 +34,8 @@ size_t TensorView::row_bytes() const {
 }
 
 std::span<const std::byte> TensorView::Row(int64_t r) const {
-  KVP_CHECK(r >= 0 && r < rows()) << name << " row " << r << " of " << rows();
+  KVP_CHECK(type != TensorType::kAwq4 && r >= 0 && r < rows())
+      << name << " row " << r << " of " << rows();
   int64_t stored = r;
   if (interleaved_head_dim > 0) {
     // Inside each head the file alternates the two halves: first, second, first, second...

@@ -26,6 +26,8 @@ enum class TensorType : uint8_t {
   kQ4_K,
   kQ5_K,
   kQ6_K,  // super-blocks of 256
+  kI32,   // no weights by themselves: codes that a checkpoint packs in words
+  kAwq4,  // a matrix in AutoAWQ's "GEMM" layout (AwqGroups)
 };
 
 struct TensorTypeInfo {
@@ -34,6 +36,19 @@ struct TensorTypeInfo {
   int block_bytes = 0;
 };
 const TensorTypeInfo& GetTensorTypeInfo(TensorType type);
+
+// What a kAwq4 matrix [rows, cols] has besides its codes. Columns in groups of group_cols, a
+// multiple of 32, share a scale and a zero per row: value = scale * (code - zero), codes and zeros
+// 0..15. A checkpoint holds the transpose, eight rows in a word: TensorView::data is int32 [cols,
+// rows / 8], bits 4i..4i + 3 of word w the code of row 8 w + kAwqNibbleRow[i]; zeros likewise.
+// ops/awq_rows.h takes rows out.
+struct AwqGroups {
+  int group_cols = 0;
+  std::span<const std::byte> zeros = {};   // int32 [cols / group_cols, rows / 8]
+  std::span<const std::byte> scales = {};  // f16 [cols / group_cols, rows]
+};
+inline constexpr int kAwqWordRows = 8;
+inline constexpr int kAwqNibbleRow[kAwqWordRows] = {0, 2, 4, 6, 1, 3, 5, 7};
 
 // A view into a mapped file. shape is outermost first: a weight is [rows = out features, cols = in
 // features]; rows are contiguous and hold whole blocks (checked by the loaders).
@@ -45,11 +60,12 @@ struct TensorView {
   // Row r of the logical tensor is stored row RowOrder(r): GGUF files of the llama architecture
   // hold Q and K rows with interleaved RoPE pairs, the engine wants halves. 0: stored in order.
   int interleaved_head_dim = 0;
+  AwqGroups awq = {};  // of kAwq4
 
   int64_t rows() const { return shape.size() < 2 ? 1 : shape[0]; }
   int64_t cols() const { return shape.empty() ? 0 : shape.back(); }
   size_t row_bytes() const;
-  // Bytes of logical row r (row order applied).
+  // Bytes of logical row r (row order applied). Not of kAwq4, whose rows are not contiguous.
   std::span<const std::byte> Row(int64_t r) const;
 };
 

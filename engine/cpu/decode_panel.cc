@@ -37,7 +37,9 @@ template <PackedFormat F>
 ScaleAndMinimum ScaleAt(const PanelView& panel, int row, int col) {
   const UnitOffsets at = OffsetsOf(F, col / kUnitCols);
   ScaleAndMinimum result{.scale = HalfAt(panel.data + at.scale, row)};
-  if constexpr (F.has_minimum()) result.minimum = HalfAt(panel.data + at.minimum, row);
+  if constexpr (F.has_half_minimum()) result.minimum = HalfAt(panel.data + at.minimum, row);
+  if constexpr (F.has_zero())
+    result.minimum = -result.scale * static_cast<float>(panel.data[at.zero + row]);
   if constexpr (F.scales == ScaleKind::kSuperMin) {
     result.scale *= static_cast<float>(panel.data[at.sub_scale + row]);
     result.minimum *= -static_cast<float>(panel.data[at.sub_minimum + row]);

@@ -5,11 +5,12 @@
 
 #include "engine/base/check.h"
 #include "engine/base/float16.h"
+#include "engine/ops/awq_rows.h"
 
 namespace kvpareto::cpu {
 namespace {
 
-uint32_t Load32(const std::byte* from) {
+uint32_t Load32(const void* from) {
   uint32_t value;
   std::memcpy(&value, from, sizeof(value));
   return value;
@@ -26,8 +27,9 @@ class RowWriter {
   // The lane of vector `v` of the unit's low plane, of vector `u` of its high one.
   void Low(int unit, int v, uint32_t lane) { Lane(OffsetsOf(format_, unit).low + 64 * v, lane); }
   void High(int unit, int u, uint32_t lane) { Lane(OffsetsOf(format_, unit).high + 64 * u, lane); }
-  void Scale(int unit, const std::byte* half) { Half(OffsetsOf(format_, unit).scale, half); }
+  void Scale(int unit, const void* half) { Half(OffsetsOf(format_, unit).scale, half); }
   void Minimum(int unit, const std::byte* half) { Half(OffsetsOf(format_, unit).minimum, half); }
+  void Zero(int unit, uint8_t value) { Byte(OffsetsOf(format_, unit).zero, value); }
   void SubScale(int unit, uint8_t value) { Byte(OffsetsOf(format_, unit).sub_scale, value); }
   void SubMinimum(int unit, uint8_t value) { Byte(OffsetsOf(format_, unit).sub_minimum, value); }
   // Of half `h` of the unit (kSuperSigned16).
@@ -39,9 +41,7 @@ class RowWriter {
   void Lane(size_t vector, uint32_t lane) {
     std::memcpy(panel_ + vector + 4 * row_, &lane, sizeof(lane));
   }
-  void Half(size_t vector, const std::byte* half) {
-    std::memcpy(panel_ + vector + 2 * row_, half, 2);
-  }
+  void Half(size_t vector, const void* half) { std::memcpy(panel_ + vector + 2 * row_, half, 2); }
   void Byte(size_t vector, uint8_t value) { panel_[vector + row_] = value; }
 
   const PackedFormat format_;
@@ -71,7 +71,7 @@ void PackBlocks32(const PackedFormat& format, const std::byte* block, int units,
   for (int unit = 0; unit < units; ++unit) {
     out.Scale(unit, block);
     block += 2;
-    if (format.has_minimum()) {
+    if (format.has_half_minimum()) {
       out.Minimum(unit, block);
       block += 2;
     }
@@ -174,8 +174,8 @@ void PackBf16(TensorType type, const std::byte* from, int cols, int row, uint8_t
 
 }  // namespace
 
-PackedFormat PackedFormatOf(TensorType type) {
-  switch (type) {
+PackedFormat PackedFormatOf(const TensorView& tensor) {
+  switch (tensor.type) {
     case TensorType::kF32:
     case TensorType::kF16:
     case TensorType::kBf16:
@@ -196,8 +196,16 @@ PackedFormat PackedFormatOf(TensorType type) {
       return {5, ScaleKind::kSuperMin};
     case TensorType::kQ6_K:
       return {6, ScaleKind::kSuperSigned16};
+    case TensorType::kAwq4: {
+      const int group = AwqKernelGroup(tensor);
+      return {4, group == 128  ? ScaleKind::kZero128
+                 : group == 64 ? ScaleKind::kZero64
+                               : ScaleKind::kZero32};
+    }
+    case TensorType::kI32:
+      break;  // refused by CheckStackedTensors
   }
-  KVP_CHECK(false) << "tensor type " << static_cast<int>(type);
+  KVP_CHECK(false) << "tensor type " << static_cast<int>(tensor.type);
   return {};
 }
 
@@ -218,6 +226,27 @@ void PackPanel(TensorType type, const PanelLayout& layout,
       PackQ6K(rows[r], supers, out);
     } else {
       PackBlocks32(format, rows[r], units, out);
+    }
+  }
+}
+
+void PackAwqPanel(const TensorView& tensor, int first_row, int num_rows, const PanelLayout& layout,
+                  uint8_t* panel) {
+  const AwqRows rows = UnpackAwqRows(tensor, first_row, num_rows);
+  const int record_units = layout.format.record_units();
+  for (int r = 0; r < num_rows; ++r) {
+    RowWriter out(layout.format, r, panel);
+    const uint8_t* codes = &rows.codes[static_cast<size_t>(r) * layout.cols];
+    for (int unit = 0; unit < layout.padded_cols / kUnitCols; ++unit) {
+      for (int v = 0; v < 4; ++v) {
+        const uint32_t low = Load32(codes + unit * kUnitCols + 4 * v);
+        const uint32_t high = Load32(codes + unit * kUnitCols + 4 * v + 16);
+        out.Low(unit, v, low | high << 4);
+      }
+      if (unit % record_units != 0) continue;
+      const size_t group = size_t(r) * rows.groups + unit * kUnitCols / tensor.awq.group_cols;
+      out.Scale(unit, &rows.scales[group]);
+      out.Zero(unit, rows.zeros[group]);
     }
   }
 }

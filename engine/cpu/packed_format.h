@@ -1,8 +1,8 @@
 // How weights lie in memory: panels of 16 rows whose codes stay in 4, 5, 6 or 8 bits.
 //
-// A panel is a sequence of records, each with all there is of its 1, 2 or 8 units of 16 rows x 32
-// columns: reading a panel is one stream, which is what hardware prefetchers follow best. A record
-// holds, one after another:
+// A panel is a sequence of records, each with all there is of its 1, 2, 4 or 8 units of 16 rows x
+// 32 columns: reading a panel is one stream, which is what hardware prefetchers follow best. A
+// record holds, one after another:
 //   the low planes of its units: 8 vectors of 16 lanes x 4 bytes each, where vector v, lane r, byte
 //     j is the code of row r, column 4v + j. That is the operand of a 4-way byte dot product with
 //     the 4 activations of columns 4v.. broadcast. Codes below 8 bits come out by shifts and masks
@@ -12,7 +12,8 @@
 //     vector v; for 6 bits 2 x 64 bytes, where bits 2f, 2f + 1 of byte j of vector u belong to
 //     v = 4u + f;
 //   scales and minima: vectors of 16 rows.
-// Codes are unsigned; value = scale * (code - offset), or scale * code + minimum.
+// Codes are unsigned; value = scale * (code - offset), or scale * code + minimum. A zero stands for
+// the minimum -scale * zero, which a float holds exactly.
 #pragma once
 
 #include <cstddef>
@@ -25,10 +26,13 @@ inline constexpr int kUnitCols = 32;
 inline constexpr int kSuperCols = 256;
 
 enum class ScaleKind : uint8_t {
-  kHalf,          // f16 scale per row and 32 columns
-  kHalfMin,       // and an f16 minimum
-  kSuperMin,      // u8 scale and minimum per 32 columns, times an f16 scale of each per 256
-  kSuperSigned16  // i8 scale per 16 columns, times an f16 scale per 256
+  kHalf,           // f16 scale per row and 32 columns
+  kHalfMin,        // and an f16 minimum
+  kSuperMin,       // u8 scale and minimum per 32 columns, times an f16 scale of each per 256
+  kSuperSigned16,  // i8 scale per 16 columns, times an f16 scale per 256
+  kZero32,         // f16 scale and u8 zero per row and 32 columns
+  kZero64,         // per 64
+  kZero128,        // per 128
 };
 
 struct PackedFormat {
@@ -40,21 +44,32 @@ struct PackedFormat {
   constexpr bool has_super() const {
     return scales == ScaleKind::kSuperMin || scales == ScaleKind::kSuperSigned16;
   }
-  constexpr bool has_minimum() const {
+  constexpr bool has_zero() const {
+    return scales == ScaleKind::kZero32 || scales == ScaleKind::kZero64 ||
+           scales == ScaleKind::kZero128;
+  }
+  constexpr bool has_half_minimum() const {
     return scales == ScaleKind::kHalfMin || scales == ScaleKind::kSuperMin;
   }
+  constexpr bool has_minimum() const { return has_half_minimum() || has_zero(); }
   constexpr int offset() const { return has_minimum() ? 0 : 1 << (bits - 1); }
   constexpr int low_bytes() const { return bits == 8 ? 512 : 256; }  // per unit
   constexpr int high_bytes() const { return bits == 5 ? 64 : bits == 6 ? 128 : 0; }
 
-  // Units of a record: two halves of a cache line of scales, or the columns of a super scale.
+  // Units of a record: two halves of a cache line of scales, or the columns of a super scale, or of
+  // a zero.
   constexpr int record_units() const {
-    return has_super() ? kSuperCols / kUnitCols : has_minimum() ? 1 : 2;
+    if (has_super()) return kSuperCols / kUnitCols;
+    if (scales == ScaleKind::kZero64) return 2;
+    if (scales == ScaleKind::kZero128) return 4;
+    return has_minimum() ? 1 : 2;
   }
   constexpr int half_vectors() const {  // of f16, per record
-    return (has_super() ? 1 : record_units()) * (has_minimum() ? 2 : 1);
+    return (has_super() || has_zero() ? 1 : record_units()) * (has_half_minimum() ? 2 : 1);
   }
-  constexpr int sub_vectors() const { return has_super() ? 2 * record_units() : 0; }  // of bytes
+  constexpr int sub_vectors() const {  // of bytes, per record
+    return has_super() ? 2 * record_units() : has_zero() ? 1 : 0;
+  }
   constexpr int record_bytes() const {
     const int bytes = record_units() * (low_bytes() + high_bytes()) +
                       kPanelRows * (2 * half_vectors() + sub_vectors());
@@ -76,6 +91,12 @@ auto VisitFormat(PackedFormat format, Fn&& fn) {
                               : fn.template operator()<PackedFormat{5, ScaleKind::kSuperMin}>();
     case ScaleKind::kSuperSigned16:
       return fn.template operator()<PackedFormat{6, ScaleKind::kSuperSigned16}>();
+    case ScaleKind::kZero32:
+      return fn.template operator()<PackedFormat{4, ScaleKind::kZero32}>();
+    case ScaleKind::kZero64:
+      return fn.template operator()<PackedFormat{4, ScaleKind::kZero64}>();
+    case ScaleKind::kZero128:
+      return fn.template operator()<PackedFormat{4, ScaleKind::kZero128}>();
     case ScaleKind::kHalf:
       break;
   }
@@ -99,6 +120,7 @@ struct UnitOffsets {
   size_t minimum = 0;      // [16 rows] f16
   size_t sub_scale = 0;    // [16 rows] bytes; kSuperSigned16: [2 halves of the unit, 16 rows]
   size_t sub_minimum = 0;  // [16 rows] bytes
+  size_t zero = 0;         // [16 rows] bytes
 };
 
 constexpr UnitOffsets OffsetsOf(PackedFormat format, int unit) {
@@ -109,11 +131,14 @@ constexpr UnitOffsets OffsetsOf(PackedFormat format, int unit) {
   offsets.high = record + units * format.low_bytes() + u * format.high_bytes();
   const size_t halves = record + units * (format.low_bytes() + format.high_bytes());
   constexpr int kHalfBytes = 2 * kPanelRows;
-  offsets.scale = halves + (format.has_super() ? 0 : u * kHalfBytes);
+  const bool one_scale = format.has_super() || format.has_zero();
+  offsets.scale = halves + (one_scale ? 0 : u * kHalfBytes);
   // Formats with a minimum have one scale per record.
   offsets.minimum = halves + kHalfBytes;
   const size_t subs = halves + format.half_vectors() * kHalfBytes;
-  if (format.scales == ScaleKind::kSuperSigned16) {
+  if (format.has_zero()) {
+    offsets.zero = subs;
+  } else if (format.scales == ScaleKind::kSuperSigned16) {
     offsets.sub_scale = subs + u * 2 * kPanelRows;
   } else {
     offsets.sub_scale = subs + u * kPanelRows;

@@ -49,7 +49,7 @@ absl::Status PackedWeight::LoadMatrices(std::span<const TensorView> stacked, Thr
   size_t bytes = 0;
   for (const TensorView& tensor : stacked) {
     layouts_.push_back(
-        std::make_unique<PanelLayout>(MakePanelLayout(PackedFormatOf(tensor.type), cols_)));
+        std::make_unique<PanelLayout>(MakePanelLayout(PackedFormatOf(tensor), cols_)));
     const int rows = static_cast<int>(tensor.rows());
     for (int row = 0; row < rows; row += kPanelRows) {
       panels_.push_back({.layout = layouts_.back().get(),
@@ -68,13 +68,17 @@ absl::Status PackedWeight::LoadMatrices(std::span<const TensorView> stacked, Thr
     const int end = std::min(panels, (item + 1) * kPanelsPerItem);
     for (int p = item * kPanelsPerItem; p < end; ++p) {
       const Source& source = sources[p];
+      uint8_t* panel = data + source.offset;
+      panels_[p].data = panel;
+      if (source.tensor->type == TensorType::kAwq4) {
+        PackAwqPanel(*source.tensor, source.first_row, panels_[p].rows, *panels_[p].layout, panel);
+        continue;
+      }
       std::array<const std::byte*, kPanelRows> rows{};
       for (int r = 0; r < panels_[p].rows; ++r) {
         rows[r] = source.tensor->Row(source.first_row + r).data();
       }
-      uint8_t* panel = data + source.offset;
       PackPanel(source.tensor->type, *panels_[p].layout, rows, panel);
-      panels_[p].data = panel;
     }
   });
   return absl::OkStatus();

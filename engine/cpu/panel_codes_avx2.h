@@ -56,11 +56,13 @@ template <PackedFormat F>
   };
   UnitScales s;
   s.scale[0] = halves(at.scale);
-  s.minimum = F.has_minimum() ? halves(at.minimum) : _mm256_setzero_ps();
-  if constexpr (F.scales == ScaleKind::kSuperMin) {
-    const auto floats = [&](size_t offset) {
-      return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes(offset)));
-    };
+  s.minimum = F.has_half_minimum() ? halves(at.minimum) : _mm256_setzero_ps();
+  [[maybe_unused]] const auto floats = [&](size_t offset) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes(offset)));
+  };
+  if constexpr (F.has_zero()) {
+    s.minimum = _mm256_fnmadd_ps(s.scale[0], floats(at.zero), _mm256_setzero_ps());
+  } else if constexpr (F.scales == ScaleKind::kSuperMin) {
     s.scale[0] = _mm256_mul_ps(s.scale[0], floats(at.sub_scale));
     // -(a * b), exactly as DequantizeRow subtracts it.
     s.minimum = _mm256_fnmadd_ps(s.minimum, floats(at.sub_minimum), _mm256_set1_ps(-0.0f));

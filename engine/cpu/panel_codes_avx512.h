@@ -85,16 +85,17 @@ struct UnitScales {
 
 template <PackedFormat F>
 [[gnu::always_inline]] inline UnitScales LoadScales(const PanelView& panel, int unit) {
-  constexpr bool kMinimum = F.has_minimum();
   const UnitOffsets at = OffsetsOf(F, unit);
+  [[maybe_unused]] const auto bytes = [&](size_t offset) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(LoadBytes(panel.data + offset)));
+  };
   UnitScales s;
   s.scale[0] = LoadHalves(panel.data + at.scale);
-  s.minimum = kMinimum ? LoadHalves(panel.data + at.minimum) : _mm512_setzero_ps();
+  s.minimum = F.has_half_minimum() ? LoadHalves(panel.data + at.minimum) : _mm512_setzero_ps();
   s.scale[1] = s.scale[0];
-  if constexpr (F.scales == ScaleKind::kSuperMin) {
-    const auto bytes = [&](size_t offset) {
-      return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(LoadBytes(panel.data + offset)));
-    };
+  if constexpr (F.has_zero()) {
+    s.minimum = _mm512_fnmadd_ps(s.scale[0], bytes(at.zero), _mm512_setzero_ps());
+  } else if constexpr (F.scales == ScaleKind::kSuperMin) {
     s.scale[0] = s.scale[1] = _mm512_mul_ps(s.scale[0], bytes(at.sub_scale));
     // -(a * b), exactly as DequantizeRow subtracts it.
     s.minimum = _mm512_fnmadd_ps(s.minimum, bytes(at.sub_minimum), _mm512_set1_ps(-0.0f));

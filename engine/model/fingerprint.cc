@@ -48,13 +48,21 @@ void AddConfig(const ModelConfig& config, Hash& hash) {
   for (float frequency : config.inverse_frequency) hash.Value(frequency);
 }
 
+void AddSamples(std::span<const std::byte> data, Hash& hash) {
+  const size_t size = std::min(kSampleBytes, data.size());
+  for (size_t i = 0; i < kSamples; ++i) {
+    hash.Bytes(data.subspan((data.size() - size) * i / (kSamples - 1), size));
+  }
+}
+
 void AddTensor(const TensorView& tensor, Hash& hash) {
   hash.Text(GetTensorTypeInfo(tensor.type).name);
   for (int64_t dim : tensor.shape) hash.Value(dim);
-  const size_t size = std::min(kSampleBytes, tensor.data.size());
-  for (size_t i = 0; i < kSamples; ++i) {
-    hash.Bytes(tensor.data.subspan((tensor.data.size() - size) * i / (kSamples - 1), size));
-  }
+  AddSamples(tensor.data, hash);
+  if (tensor.type != TensorType::kAwq4) return;
+  hash.Value(tensor.awq.group_cols);
+  AddSamples(tensor.awq.zeros, hash);
+  AddSamples(tensor.awq.scales, hash);
 }
 
 }  // namespace

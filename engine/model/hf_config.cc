@@ -73,12 +73,6 @@ absl::Status CheckVariant(const Json& json) {
   if (rotary.value_or(1.0) != 1.0) {
     return UnsupportedModel("partial_rotary_factor", std::to_string(*rotary));
   }
-  const Json& quantization = JsonMember(json, "quantization_config");
-  if (!quantization.is_null()) {
-    const Json& method = JsonMember(quantization, "quant_method");
-    return UnsupportedModel("quantization_config",
-                            method.is_string() ? method.get<std::string>() : "unknown");
-  }
   return absl::OkStatus();
 }
 

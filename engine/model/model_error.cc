@@ -48,6 +48,13 @@ absl::Status UnsupportedTensorType(std::string_view tensor, std::string_view typ
       {{"tensor", Printable(tensor)}, {"type", Printable(type)}});
 }
 
+absl::Status UnsupportedQuantization(std::string_view field, std::string_view value) {
+  return Unsupported("QUANTIZATION_UNSUPPORTED",
+                     "quantization_config: " + std::string(field) + " \"" + Printable(value) +
+                         "\" is not supported",
+                     field, value);
+}
+
 absl::Status UnsupportedTokenizer(std::string_view part, std::string_view value) {
   return Unsupported(
       "TOKENIZER_UNSUPPORTED",

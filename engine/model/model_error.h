@@ -18,6 +18,8 @@ absl::Status InvalidModelConfig(std::string_view field, std::string_view message
 absl::Status UnsupportedModel(std::string_view field, std::string_view value);
 // UNIMPLEMENTED, TENSOR_TYPE_UNSUPPORTED.
 absl::Status UnsupportedTensorType(std::string_view tensor, std::string_view type);
+// UNIMPLEMENTED, QUANTIZATION_UNSUPPORTED: `field` of quantization_config has another value.
+absl::Status UnsupportedQuantization(std::string_view field, std::string_view value);
 // UNIMPLEMENTED, TOKENIZER_UNSUPPORTED: `part` of the tokenizer is of an unknown kind.
 absl::Status UnsupportedTokenizer(std::string_view part, std::string_view value);
 

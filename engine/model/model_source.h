@@ -36,8 +36,8 @@ class ModelSource {
 
 // `path`: a .gguf file, or a directory with config.json. Errors name the file and what is wrong in
 // it: NOT_FOUND, INVALID_ARGUMENT (reason MODEL_FILE_CORRUPT, MODEL_FILE_TRUNCATED,
-// MODEL_CONFIG_INVALID), UNIMPLEMENTED (MODEL_ARCHITECTURE_UNSUPPORTED, TENSOR_TYPE_UNSUPPORTED,
-// TOKENIZER_UNSUPPORTED).
+// MODEL_CONFIG_INVALID), UNIMPLEMENTED (MODEL_ARCHITECTURE_UNSUPPORTED, QUANTIZATION_UNSUPPORTED,
+// TENSOR_TYPE_UNSUPPORTED, TOKENIZER_UNSUPPORTED).
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenModel(const std::string& path);
 
 }  // namespace kvpareto

@@ -15,6 +15,7 @@ absl::StatusOr<TensorType> TypeOf(const std::string& name, const Json& dtype) {
   if (dtype == "F32") return TensorType::kF32;
   if (dtype == "F16") return TensorType::kF16;
   if (dtype == "BF16") return TensorType::kBf16;
+  if (dtype == "I32") return TensorType::kI32;
   if (!dtype.is_string()) return CorruptFile("tensor " + Printable(name) + " has no dtype");
   return UnsupportedTensorType(name, dtype.get<std::string>());
 }

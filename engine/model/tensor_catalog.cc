@@ -100,6 +100,7 @@ absl::Status CheckTensors(const ModelConfig& config, const TensorCatalog& tensor
   }
   for (const auto& [name, tensor] : tensors) {
     if (!expected.contains(name)) return UnsupportedModel("tensor", name);
+    if (tensor.type == TensorType::kI32) return UnsupportedTensorType(name, "I32");
   }
   return absl::OkStatus();
 }

@@ -24,7 +24,8 @@ absl::Status CheckNoOverlap(std::span<const TensorView> tensors);
 
 // Every tensor that the model needs is there in its right shape, and nothing else is: a tensor that
 // the forward pass would ignore means a model that it does not understand. Errors:
-// MODEL_CONFIG_INVALID (missing, wrong shape), MODEL_ARCHITECTURE_UNSUPPORTED (unknown tensor).
+// MODEL_CONFIG_INVALID (missing, wrong shape), MODEL_ARCHITECTURE_UNSUPPORTED (unknown tensor),
+// TENSOR_TYPE_UNSUPPORTED (integers that no quantization explains).
 absl::Status CheckTensors(const ModelConfig& config, const TensorCatalog& tensors);
 
 // As documented at ModelSource::fingerprint.

@@ -1,38 +1,18 @@
 #include "engine/model/weights.h"
 
-#include <cstring>
 #include <initializer_list>
 
 #include "absl/strings/str_cat.h"
-#include "engine/ops/dequantize.h"
+#include "engine/ops/dequantize_rows.h"
 
 namespace kvpareto {
 namespace {
-
-void Deinterleave(int head_dim, std::span<float> values) {
-  std::vector<float> head(head_dim);
-  for (size_t begin = 0; begin + head_dim <= values.size(); begin += head_dim) {
-    for (int i = 0; i < head_dim / 2; ++i) {
-      head[i] = values[begin + 2 * i];
-      head[head_dim / 2 + i] = values[begin + 2 * i + 1];
-    }
-    std::memcpy(&values[begin], head.data(), head_dim * sizeof(float));
-  }
-}
-
-// A tensor's rows as floats; vectors of Q and K in the engine's order.
-std::vector<float> ReadFloats(const TensorView& tensor) {
-  const int64_t elements = tensor.rows() * tensor.cols();
-  std::vector<float> values(elements);
-  DequantizeRow(tensor.type, tensor.data, values);
-  return values;
-}
 
 class Loader {
  public:
   Loader(const ModelSource& source, Backend& backend) : source_(source), backend_(backend) {}
 
-  // The named tensors stacked by rows into one weight.
+  // The named matrices stacked by rows, or vectors joined, into one weight.
   absl::StatusOr<std::unique_ptr<Weight>> Load(std::initializer_list<std::string> names) {
     std::vector<TensorView> tensors;
     for (const std::string& name : names) {
@@ -40,25 +20,6 @@ class Loader {
       tensors.push_back(std::move(tensor));
     }
     return Annotated(backend_.LoadWeight(tensors), *names.begin());
-  }
-
-  // The named vectors joined end to end, as floats, rows in the engine's order.
-  absl::StatusOr<std::unique_ptr<Weight>> LoadJoined(std::initializer_list<std::string> names) {
-    std::vector<float> joined;
-    for (const std::string& name : names) {
-      KVP_ASSIGN_OR_RETURN(TensorView tensor, source_.Tensor(name));
-      const size_t begin = joined.size();
-      joined.resize(begin + tensor.cols());
-      const std::span<float> values(joined.data() + begin, tensor.cols());
-      DequantizeRow(tensor.type, tensor.data, values);
-      if (tensor.interleaved_head_dim > 0) Deinterleave(tensor.interleaved_head_dim, values);
-    }
-    const TensorView view{.name = *names.begin(),
-                          .type = TensorType::kF32,
-                          .shape = {static_cast<int64_t>(joined.size())},
-                          .data = std::as_bytes(std::span<const float>(joined)),
-                          .interleaved_head_dim = 0};
-    return Annotated(backend_.LoadWeight({&view, 1}), *names.begin());
   }
 
  private:
@@ -81,9 +42,8 @@ absl::StatusOr<LayerWeights> LoadLayer(Loader& loader, const ModelConfig& config
   KVP_ASSIGN_OR_RETURN(layer.qkv, loader.Load({name("attn_q.weight"), name("attn_k.weight"),
                                                name("attn_v.weight")}));
   if (config.qkv_bias) {
-    KVP_ASSIGN_OR_RETURN(
-        layer.qkv_bias,
-        loader.LoadJoined({name("attn_q.bias"), name("attn_k.bias"), name("attn_v.bias")}));
+    KVP_ASSIGN_OR_RETURN(layer.qkv_bias, loader.Load({name("attn_q.bias"), name("attn_k.bias"),
+                                                      name("attn_v.bias")}));
   }
   if (config.qk_norm) {
     KVP_ASSIGN_OR_RETURN(layer.q_norm, loader.Load({name("attn_q_norm.weight")}));
@@ -127,7 +87,8 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelSource& source, Backend& bac
   }
   weights.layers.reserve(source.config().layers);
   for (int i = 0; i < source.config().layers; ++i) {
-    // What has been packed leaves memory at once: the file and its packed copy are never both there.
+    // What has been packed leaves memory at once: the file and its packed copy are never both
+    // there.
     source.DropPages();
     KVP_ASSIGN_OR_RETURN(LayerWeights layer, LoadLayer(loader, source.config(), i));
     weights.layers.push_back(std::move(layer));
@@ -140,15 +101,13 @@ absl::StatusOr<std::vector<float>> ReadKeyBias(const ModelSource& source, int la
   if (!source.config().qkv_bias) return std::vector<float>();
   KVP_ASSIGN_OR_RETURN(const TensorView tensor,
                        source.Tensor(absl::StrCat("blk.", layer, ".attn_k.bias")));
-  std::vector<float> values = ReadFloats(tensor);
-  if (tensor.interleaved_head_dim > 0) Deinterleave(tensor.interleaved_head_dim, values);
-  return values;
+  return DequantizeAll(tensor);
 }
 
 absl::StatusOr<std::vector<float>> ReadOutputProjection(const ModelSource& source, int layer) {
   KVP_ASSIGN_OR_RETURN(const TensorView tensor,
                        source.Tensor(absl::StrCat("blk.", layer, ".attn_output.weight")));
-  return ReadFloats(tensor);
+  return DequantizeAll(tensor);
 }
 
 }  // namespace kvpareto

@@ -222,6 +222,9 @@ void DequantizeRow(TensorType type, std::span<const std::byte> blocks, std::span
       return DecodeRow<Q5_K>(from, out);
     case TensorType::kQ6_K:
       return DecodeRow<Q6_K>(from, out);
+    case TensorType::kI32:
+    case TensorType::kAwq4:
+      KVP_CHECK(false) << info.name << " has no rows of blocks";
   }
 }
 

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "engine/ops/dequantize.h"
+#include "engine/ops/dequantize_rows.h"
 
 namespace kvpareto {
 namespace {
@@ -12,6 +12,16 @@ namespace {
 absl::Status ShapeError(const TensorView& tensor, const char* what) {
   return MakeError(absl::StatusCode::kUnimplemented, "WEIGHT_SHAPE",
                    absl::StrCat("tensor ", tensor.name, ": ", what), {{"tensor", tensor.name}});
+}
+
+// Whether the parts of a kAwq4 matrix are as AwqGroups says.
+bool IsWholeAwq(const TensorView& tensor) {
+  const int64_t group = tensor.awq.group_cols;
+  if (group < 32 || group % 32 != 0 || tensor.cols() % group != 0) return false;
+  const size_t elements = tensor.cols() / group * tensor.rows();
+  return tensor.shape.size() == 2 && tensor.interleaved_head_dim == 0 &&
+         tensor.rows() % kAwqWordRows == 0 && tensor.awq.zeros.size() >= elements / 2 &&
+         tensor.awq.scales.size() >= elements * 2;
 }
 
 }  // namespace
@@ -34,6 +44,10 @@ absl::Status CheckStackedTensors(std::span<const TensorView> stacked) {
         tensor.data.size() < tensor.row_bytes() * tensor.rows()) {
       return ShapeError(tensor, "not whole blocks");
     }
+    if (tensor.type == TensorType::kI32 ||
+        (tensor.type == TensorType::kAwq4 && !IsWholeAwq(tensor))) {
+      return ShapeError(tensor, "no matrix of whole groups");
+    }
   }
   return absl::OkStatus();
 }
@@ -41,22 +55,11 @@ absl::Status CheckStackedTensors(std::span<const TensorView> stacked) {
 absl::StatusOr<std::vector<float>> JoinVectors(std::span<const TensorView> stacked) {
   std::vector<float> values;
   for (const TensorView& tensor : stacked) {
-    const size_t begin = values.size();
-    values.resize(begin + tensor.cols());
-    const std::span<float> out = std::span(values).subspan(begin);
-    if (tensor.interleaved_head_dim == 0) {
-      DequantizeRow(tensor.type, tensor.data.first(tensor.row_bytes()), out);
-      continue;
-    }
-    // The elements of a bias follow the order of the matrix's rows.
-    if (GetTensorTypeInfo(tensor.type).block_elements != 1) {
+    if (tensor.interleaved_head_dim > 0 && GetTensorTypeInfo(tensor.type).block_elements != 1) {
       return ShapeError(tensor, "reordered vector of blocks");
     }
-    TensorView column = tensor;
-    column.shape = {tensor.cols(), 1};
-    for (int64_t r = 0; r < column.rows(); ++r) {
-      DequantizeRow(column.type, column.Row(r), out.subspan(r, 1));
-    }
+    const std::vector<float> vector = DequantizeAll(tensor);
+    values.insert(values.end(), vector.begin(), vector.end());
   }
   return values;
 }

@@ -7,7 +7,7 @@
 #include <span>
 
 #include "tests/cpu/available_isas.h"
-#include "tests/cpu/random_weight.h"
+#include "tests/cpu/random_awq.h"
 
 namespace kvpareto::cpu {
 namespace {
@@ -91,8 +91,17 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, TensorType>> {
   TensorType type() const { return std::get<1>(GetParam()); }
   std::vector<int> Widths() const {
     if (IsFloat(type())) return {5, 80, 576};
+    if (type() == TensorType::kAwq4) return {32, 576, 896};  // groups of 32, 64 and 128
     if (type() >= TensorType::kQ4_K) return {256, 1536};
     return {32, 576, 896};
+  }
+  // The nearest number of outputs that the type has, from `outputs` up.
+  int Outputs(int outputs) const {
+    return type() == TensorType::kAwq4 ? (outputs + 7) / 8 * 8 : outputs;
+  }
+  RandomTensor Random(int outputs, int cols, uint32_t seed) const {
+    return type() == TensorType::kAwq4 ? MakeRandomAwq(outputs, cols, seed)
+                                       : MakeRandomTensor(type(), outputs, cols, seed);
   }
   std::unique_ptr<PackedWeight> Load(const RandomTensor& tensor) {
     auto weight = PackedWeight::Load({&tensor.view, 1}, pool_, regions_);
@@ -118,8 +127,9 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, TensorType>> {
 
 TEST_P(LinearTest, EqualsDoublePrecision) {
   for (const int cols : Widths()) {
-    for (const int outputs : {1, 16, 33, 70}) {
-      const RandomTensor tensor = MakeRandomTensor(type(), outputs, cols, cols + outputs);
+    for (const int wanted : {1, 16, 33, 70}) {
+      const int outputs = Outputs(wanted);
+      const RandomTensor tensor = Random(outputs, cols, cols + outputs);
       const auto weight = Load(tensor);
       for (const int rows : {1, 2, 7, 16, 17, 64}) {
         std::vector<float> x = RandomFloats(static_cast<size_t>(rows) * cols, rows);
@@ -140,8 +150,8 @@ TEST_P(LinearTest, EqualsDoublePrecision) {
 
 // The same row gives the same bits alone, at another place, and among other rows of both kinds.
 TEST_P(LinearTest, RowsDoNotDependOnEachOther) {
-  const int cols = Widths().back(), outputs = 50, most = 75;
-  const RandomTensor tensor = MakeRandomTensor(type(), outputs, cols, 11);
+  const int cols = Widths().back(), outputs = Outputs(50), most = 75;
+  const RandomTensor tensor = Random(outputs, cols, 11);
   const auto weight = Load(tensor);
   std::vector<float> x = RandomFloats(static_cast<size_t>(most) * cols, 12);
   for (const Kind kind : {Kind::kDecode, Kind::kPrefill}) {
@@ -171,7 +181,7 @@ TEST_P(LinearTest, RowsDoNotDependOnEachOther) {
 
 TEST_P(LinearTest, AddsBiasAndOldOutput) {
   const int cols = Widths().back(), outputs = 40, rows = 19;
-  const RandomTensor tensor = MakeRandomTensor(type(), outputs, cols, 21);
+  const RandomTensor tensor = Random(outputs, cols, 21);
   const std::vector<float> bias_values = LargeFloats(outputs, 22);
   const TensorView bias_view = VectorView(bias_values);
   const auto weight = Load(tensor);
@@ -200,7 +210,7 @@ TEST_P(LinearTest, AddsBiasAndOldOutput) {
 
 INSTANTIATE_TEST_SUITE_P(All, LinearTest,
                          testing::Combine(testing::ValuesIn(AvailableIsas()),
-                                          testing::ValuesIn(kAllTypes)),
+                                          testing::ValuesIn(AllTypesAndAwq())),
                          [](const auto& i) {
                            return Name(std::get<0>(i.param)) + "_" +
                                   std::string(GetTensorTypeInfo(std::get<1>(i.param)).name);

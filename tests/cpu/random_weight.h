@@ -24,9 +24,11 @@ inline bool IsFloat(TensorType type) { return type <= TensorType::kBf16; }
 struct RandomTensor {
   std::vector<std::byte> storage;
   TensorView view;
+  std::vector<float> awq_values = {};  // of kAwq4 (random_awq.h)
 
   // Rows as DequantizeRow has them; float matrices rounded to bf16, as backends hold them.
   std::vector<float> Decode() const {
+    if (view.type == TensorType::kAwq4) return awq_values;
     std::vector<float> values(view.rows() * view.cols());
     for (int64_t r = 0; r < view.rows(); ++r) {
       DequantizeRow(view.type, view.Row(r),

@@ -150,8 +150,8 @@ TEST(WrongModel, UnsupportedVariantsAreNamed) {
   EXPECT_TRUE(Fails(ConfigError("hidden_act", "gelu"), unsupported, "gelu"));
   EXPECT_TRUE(Fails(ConfigError("mlp_bias", true), unsupported, "mlp_bias"));
   EXPECT_TRUE(Fails(ConfigError("partial_rotary_factor", 0.5), unsupported, "partial_rotary"));
-  EXPECT_TRUE(
-      Fails(ConfigError("quantization_config", {{"quant_method", "awq"}}), unsupported, "awq"));
+  EXPECT_TRUE(Fails(ConfigError("quantization_config", {{"quant_method", "gptq"}}),
+                    "QUANTIZATION_UNSUPPORTED", "gptq"));
 }
 
 TEST(WrongModel, QwenWindowOnSomeLayersOnly) {

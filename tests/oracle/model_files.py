@@ -41,15 +41,32 @@ def huggingface_config(c):
 
 
 def load_huggingface(path):
+    config = json.loads((path / "config.json").read_text())
     weights = {}
     for file in sorted(path.glob("*.safetensors")):
         for name, tensor in read_safetensors(file).items():
             weights[canonical_name(name)] = tensor
-    return Model(huggingface_config(json.loads((path / "config.json").read_text())), weights)
+    for name in [name for name in weights if name.endswith(".qweight")]:
+        module = name.removesuffix("qweight")
+        parts = [weights.pop(module + part) for part in ("qweight", "qzeros", "scales")]
+        weights[module + "weight"] = unpack_awq(*parts)
+    return Model(huggingface_config(config), weights)
+
+
+def unpack_awq(qweight, qzeros, scales):
+    """AutoAWQ's "GEMM" layout: int32 [in, out / 8], int32 [in / group, out / 8], [in / group, out] -> [out, in].
+    A word's nibbles are columns 0, 2, 4, 6, 1, 3, 5, 7 of its eight."""
+    def columns(words):
+        nibbles = (words.view(np.uint32)[:, :, None] >> (4 * np.arange(8, dtype=np.uint32))) & 15
+        return nibbles[:, :, [0, 4, 1, 5, 2, 6, 3, 7]].reshape(len(words), -1).astype(np.float32)
+
+    group = len(qweight) // len(qzeros)
+    codes, zeros = columns(qweight), np.repeat(columns(qzeros), group, axis=0)
+    return np.ascontiguousarray(((codes - zeros) * np.repeat(scales, group, axis=0)).T)
 
 
 def read_safetensors(file):
-    """name -> float32 array."""
+    """name -> float32 array, integers as they are."""
     data = np.memmap(file, np.uint8, "r")
     header_bytes = int(data[:8].view("<u8")[0])
     header = json.loads(bytes(data[8:8 + header_bytes]))
@@ -61,6 +78,8 @@ def read_safetensors(file):
         raw = np.asarray(data[begin:end])
         if entry["dtype"] == "BF16":
             values = (raw.view("<u2").astype(np.uint32) << np.uint32(16)).view(np.float32)
+        elif entry["dtype"] == "I32":
+            values = raw.view("<i4")  # codes of unpack_awq
         else:
             values = raw.view({"F32": "<f4", "F16": "<f2"}[entry["dtype"]]).astype(np.float32)
         tensors[name] = values.reshape(entry["shape"])

@@ -10,6 +10,7 @@ import struct
 
 import numpy as np
 
+import awq_tensors
 import gguf_blocks
 from reference import Config, Model
 
@@ -32,6 +33,7 @@ class Shape:
     rope_scaling: dict = None
     rope_parameters: bool = False  # config.json as transformers 5 writes it
     sliding_window: int = 0
+    awq_group: int = 0  # > 0: matrices of layers quantized by AutoAWQ
     seed: int = 1
 
 
@@ -53,6 +55,9 @@ SHAPES = [
     Shape("gguf_qwen2_untied", "qwen2", "gguf", hidden=256, ffn=512, layers=3, heads=4, kv_heads=1, tied=False, seed=9),
     Shape("gguf_qwen3_linear", "qwen3", "gguf", hidden=256, ffn=512, head_dim=128, heads=2, kv_heads=2,
           rope_scaling=LINEAR_SCALING, seed=10),
+    Shape("awq_llama_g32", "llama", "huggingface", hidden=96, ffn=160, heads=2, kv_heads=2, awq_group=32, seed=11),
+    Shape("awq_qwen2_g64", "qwen2", "huggingface", hidden=192, heads=6, kv_heads=2, awq_group=64, seed=12),
+    Shape("awq_mistral_g128_untied", "mistral", "huggingface", hidden=256, ffn=384, tied=False, awq_group=128, seed=13),
 ]
 
 
@@ -71,11 +76,15 @@ def write(shape, folder):
 
 
 def random_tensors(shape, rng):
-    """canonical name -> (format, bytes, float32 values)."""
+    """canonical name -> (format, bytes, float32 values); "AWQ": three arrays for the bytes."""
     formats = gguf_blocks.BLOCK_TYPES + ("F16", "BF16", "F32") if shape.container == "gguf" else ("BF16", "F16", "F32")
     tensors = {}
 
     def matrix(name, rows, cols, gain):
+        if shape.awq_group and name.startswith("blk."):
+            data, values = awq_tensors.make(rng, rows, cols, shape.awq_group, gain / np.sqrt(cols))
+            tensors[name + ".weight"] = ("AWQ", data, values)
+            return
         kind = formats[len(tensors) % len(formats)]
         data, values = gguf_blocks.make(kind, rng, rows, cols, gain / np.sqrt(cols))
         tensors[name + ".weight"] = (kind, data, values)
@@ -145,12 +154,27 @@ def write_huggingface(shape, tensors, folder):
         config["rope_parameters"] = dict(scaling, rope_theta=config.pop("rope_theta"))
     if shape.architecture in ("qwen2", "qwen3"):
         config["use_sliding_window"] = False
+    if shape.awq_group:
+        config["quantization_config"] = {"quant_method": "awq", "bits": 4, "group_size": shape.awq_group,
+                                         "zero_point": True, "version": "gemm", "modules_to_not_convert": None}
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": 256}))
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer_json()))
-    write_safetensors(folder / "model.safetensors", {
-        huggingface_name(name): (kind, data, values.shape) for name, (kind, data, values) in tensors.items()})
+    write_safetensors(folder / "model.safetensors", huggingface_tensors(tensors))
     return folder
+
+
+def huggingface_tensors(tensors):
+    """name -> (dtype, bytes, shape)."""
+    out = {}
+    for name, (kind, data, values) in tensors.items():
+        if kind != "AWQ":
+            out[huggingface_name(name)] = (kind, data, values.shape)
+            continue
+        module = huggingface_name(name).removesuffix("weight")
+        for part, dtype, array in zip(("qweight", "qzeros", "scales"), ("I32", "I32", "F16"), data):
+            out[module + part] = (dtype, array, array.shape)
+    return out
 
 
 def tokenizer_json():

@@ -57,7 +57,9 @@ void PutScales(TensorType type, std::byte* block, float sigma, Random& random) {
     case TensorType::kF32:
     case TensorType::kF16:
     case TensorType::kBf16:
-      KVP_CHECK(false) << "floats have no scales";
+    case TensorType::kI32:
+    case TensorType::kAwq4:
+      KVP_CHECK(false) << "no type of blocks";
   }
 }
 

@@ -10,7 +10,7 @@ namespace kvpareto::support {
 
 struct SafetensorsEntry {
   std::string name;
-  std::string dtype;  // "F32", "F16", "BF16"
+  std::string dtype;  // "F32", "F16", "BF16", "I32"
   std::vector<int64_t> shape;
   std::vector<std::byte> data;
 };

@@ -65,10 +65,14 @@ struct HfWriteOptions {
   TensorType type = TensorType::kF32;  // F32, F16 or BF16: what the weights are converted to
   int max_shard_tensors = 0;           // > 0: shards of so many tensors with an index
   bool merges_as_pairs = false;        // ["a", "b"] instead of "a b"
+  int awq_group_cols = 0;  // > 0: matrices of layers in AutoAWQ's layout, everything else in F16
 };
 // A directory (created) with config.json, generation_config.json, tokenizer.json,
 // tokenizer_config.json and safetensors.
 void WriteHfDirectory(const TinyModel& model, const std::string& directory,
                       const HfWriteOptions& options = {});
+
+// The values that a directory with awq_group_cols holds, as a dense F32 model.
+TinyModel AwqRounded(const TinyModel& model, int group_cols);
 
 }  // namespace kvpareto::support

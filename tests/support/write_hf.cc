@@ -4,7 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/base/check.h"
+#include "engine/base/float16.h"
 #include "engine/ops/dequantize.h"
+#include "tests/support/awq_blocks.h"
 #include "tests/support/hf_tokenizer_writer.h"
 #include "tests/support/random_blocks.h"
 #include "tests/support/safetensors_writer.h"
@@ -51,7 +53,7 @@ Json RopeScaling(const TinyModelOptions& options) {
   return nullptr;
 }
 
-Json Config(const TinyModel& model) {
+Json Config(const TinyModel& model, int awq_group_cols) {
   const TinyModelOptions& options = model.options;
   const ArchitectureNames names = NamesOf(options.architecture);
   Json config = {{"architectures", {names.class_name}},
@@ -78,6 +80,11 @@ Json Config(const TinyModel& model) {
     config["max_window_layers"] = 0;
   }
   if (!model.eos_tokens.empty()) config["eos_token_id"] = model.eos_tokens[0];
+  if (awq_group_cols > 0) {
+    config["quantization_config"] = {
+        {"quant_method", "awq"}, {"bits", 4},         {"group_size", awq_group_cols},
+        {"zero_point", true},    {"version", "gemm"}, {"modules_to_not_convert", nullptr}};
+  }
   return config;
 }
 
@@ -101,13 +108,35 @@ std::string HfName(const std::string& canonical) {
   return "model.layers." + canonical.substr(4, part - 4) + name->second + canonical.substr(suffix);
 }
 
-SafetensorsEntry Converted(const TinyTensor& tensor, TensorType type) {
+std::vector<float> ValuesOf(const TinyTensor& tensor) {
   int64_t elements = 1;
   for (int64_t dim : tensor.shape) elements *= dim;
   std::vector<float> values(elements);
   DequantizeRow(tensor.type, tensor.data, values);
+  return values;
+}
+
+SafetensorsEntry Converted(const TinyTensor& tensor, TensorType type) {
   return {HfName(tensor.name), std::string(GetTensorTypeInfo(type).name), tensor.shape,
-          EncodeFloats(type, values)};
+          EncodeFloats(type, ValuesOf(tensor))};
+}
+
+bool IsLayerMatrix(const TinyTensor& tensor) {
+  return tensor.name.starts_with("blk.") && tensor.shape.size() == 2;
+}
+
+AwqBlocks Quantized(const TinyTensor& tensor, int group_cols) {
+  return QuantizeAwq(ValuesOf(tensor), tensor.shape[0], tensor.shape[1], group_cols);
+}
+
+void AddAwq(const TinyTensor& tensor, int group_cols, std::vector<SafetensorsEntry>& entries) {
+  const int64_t rows = tensor.shape[0], cols = tensor.shape[1], groups = cols / group_cols;
+  const AwqBlocks blocks = Quantized(tensor, group_cols);
+  const std::string weight = HfName(tensor.name);
+  const std::string module = weight.substr(0, weight.rfind('.'));
+  entries.push_back({module + ".qweight", "I32", {cols, rows / 8}, blocks.codes});
+  entries.push_back({module + ".qzeros", "I32", {groups, rows / 8}, blocks.zeros});
+  entries.push_back({module + ".scales", "F16", {groups, rows}, blocks.scales});
 }
 
 void WriteShards(const std::vector<SafetensorsEntry>& entries, size_t per_shard,
@@ -132,18 +161,39 @@ void WriteShards(const std::vector<SafetensorsEntry>& entries, size_t per_shard,
 void WriteHfDirectory(const TinyModel& model, const std::string& directory,
                       const HfWriteOptions& options) {
   std::filesystem::create_directories(directory);
-  WriteBytes(directory + "/config.json", Config(model).dump(1));
+  WriteBytes(directory + "/config.json", Config(model, options.awq_group_cols).dump(1));
   WriteBytes(directory + "/generation_config.json",
              Json({{"eos_token_id", model.eos_tokens}}).dump(1));
   WriteHfTokenizer(model, options.merges_as_pairs, directory);
   std::vector<SafetensorsEntry> entries;
   for (const TinyTensor& tensor : model.tensors) {
-    entries.push_back(Converted(tensor, options.type));
+    if (options.awq_group_cols == 0) {
+      entries.push_back(Converted(tensor, options.type));
+    } else if (IsLayerMatrix(tensor)) {
+      AddAwq(tensor, options.awq_group_cols, entries);
+    } else {
+      entries.push_back(Converted(tensor, TensorType::kF16));
+    }
   }
   if (options.max_shard_tensors > 0) {
     return WriteShards(entries, options.max_shard_tensors, directory);
   }
   WriteBytes(directory + "/model.safetensors", SafetensorsFile(entries));
+}
+
+TinyModel AwqRounded(const TinyModel& model, int group_cols) {
+  TinyModel dense = model;
+  for (TinyTensor& tensor : dense.tensors) {
+    std::vector<float> values = ValuesOf(tensor);
+    if (IsLayerMatrix(tensor)) {
+      values = Quantized(tensor, group_cols).values;
+    } else {
+      for (float& value : values) value = F16ToFloat(FloatToF16(value));
+    }
+    tensor.type = TensorType::kF32;
+    tensor.data = EncodeFloats(TensorType::kF32, values);
+  }
+  return dense;
 }
 
 }  // namespace kvpareto::support
