@@ -89,8 +89,8 @@ class Engine {
   virtual absl::Status Score(std::span<const int32_t> tokens, const KvConfig& config,
                              const ScoreOptions& options, const LogitsFn& on_logits) = 0;
 
-  // Runs `tokens` (at most the context length) through a bf16 cache and shows every layer's
-  // queries, keys and values. Blocks until done. Errors: as Score.
+  // Runs `tokens` (at most the context length) through a bf16 cache and shows what every layer
+  // computes. Blocks until done. Errors: as Score.
   virtual absl::Status Observe(std::span<const int32_t> tokens, const ObserveFn& observe) = 0;
 
   // Shows what calibration needs of every layer's weights, in order; reads the model's file anew.

@@ -122,13 +122,18 @@ struct ScoreOptions {
   int max_decode_rows = kMaxScoreDecodeRows;  // of one step; changes nothing but speed
 };
 
-// One layer's queries, keys and values of consecutive tokens, after RoPE and before any transform:
-// q [rows, heads * head_dim], k and v [rows, kv_heads * head_dim], floats.
+// What one layer computes of consecutive tokens. q [rows, heads * head_dim], k and v [rows,
+// kv_heads
+// * head_dim], after RoPE and before any transform; and what its linear layers are applied to.
 struct LayerObservation {
   int layer = 0;
   int64_t first_position = 0;
   int rows = 0;
   std::span<const float> q, k, v;
+  std::span<const float> attention_input;   // [rows, hidden]: projected to Q, K and V
+  std::span<const float> attention_output;  // [rows, heads * head_dim]: to the residual stream
+  std::span<const float> ffn_input;         // [rows, hidden]: to gate and up
+  std::span<const float> ffn_product;       // [rows, ffn]: down to the residual stream
 };
 // Called on the engine thread; the spans are valid during the call.
 using ObserveFn = std::function<void(const LayerObservation&)>;

@@ -178,12 +178,23 @@ void Transformer::RunLayer(int layer, const StepBatch& batch, RowSplit split) {
 
   const Activations gate_up = Matrix(inner_offset_, rows, 2 * config_.ffn);
   const Activations product = Matrix(inner_second_offset_, rows, config_.ffn);
-  backend_->Project(
-      {.norm = Norm(hidden, w.ffn_norm.get(), normed),
-       .linear = {.x = normed, .weight = w.gate_up.get(), .y = gate_up, .split = split},
-       .product = product});
+  Project({.norm = Norm(hidden, w.ffn_norm.get(), normed),
+           .linear = {.x = normed, .weight = w.gate_up.get(), .y = gate_up, .split = split},
+           .product = product});
+  Observe(normed, observed_.ffn_input);
+  Observe(product, observed_.ffn_product);
   backend_->Linear(
       {.x = product, .weight = w.ffn_down.get(), .y = hidden, .split = split, .accumulate = true});
+  if (observe_) observe_(layer, observed_);
+}
+
+// A backend may leave norms out of memory; who looks wants the plain sequence of operations.
+void Transformer::Project(const ProjectArgs& args) {
+  if (observe_) {
+    backend_->Backend::Project(args);
+  } else {
+    backend_->Project(args);
+  }
 }
 
 // hidden += W_o attention(norm(hidden)): projections, QK-norm, rotary embedding, stores, attention
@@ -198,12 +209,13 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
   const Activations qkv = Matrix(inner_offset_, rows, QkvCols(config_));
   const Activations attended = Matrix(inner_second_offset_, rows, config_.heads * config_.head_dim);
 
-  backend_->Project({.norm = Norm(hidden, w.attn_norm.get(), normed),
-                     .linear = {.x = normed,
-                                .weight = w.qkv.get(),
-                                .bias = w.qkv_bias.get(),
-                                .y = qkv,
-                                .split = split}});
+  Project({.norm = Norm(hidden, w.attn_norm.get(), normed),
+           .linear = {.x = normed,
+                      .weight = w.qkv.get(),
+                      .bias = w.qkv_bias.get(),
+                      .y = qkv,
+                      .split = split}});
+  Observe(normed, observed_.attention_input);
   const auto head_norm = [&](const Weight* weight, int first_col, int last_col) {
     if (weight == nullptr) return;
     backend_->RmsNorm({.x = qkv,
@@ -229,7 +241,7 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
     backend_->RopeAndStoreKv(rope, StoreArgs(qkv));
   } else {
     backend_->Rope(rope);
-    if (observe_) Observe(layer, qkv);
+    Observe(qkv, observed_.qkv);
     if (!transforms_.empty()) TransformKv(batch, qkv, bias_query);
     StoreKv(layer, qkv);
   }
@@ -254,6 +266,7 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
                                .head_dim = config_.head_dim,
                                .items = transforms_});
   }
+  Observe(attended, observed_.attention_output);
   backend_->Linear({.x = attended,
                     .weight = w.attn_output.get(),
                     .y = hidden,
@@ -261,12 +274,12 @@ void Transformer::RunAttention(int layer, const StepBatch& batch, RowSplit split
                     .accumulate = true});
 }
 
-void Transformer::Observe(int layer, Activations qkv) {
-  std::vector<float> host(static_cast<size_t>(qkv.rows) * qkv.cols);
+void Transformer::Observe(Activations x, std::vector<float>& to) {
+  if (!observe_) return;
+  to.assign(static_cast<size_t>(x.rows) * x.cols, 0.0f);
   const absl::Status status = backend_->Synchronize();  // a lost device shows at the step's end
   if (!status.ok()) return;
-  backend_->CopyToHost(host.data(), qkv.data, host.size() * sizeof(float));
-  observe_(layer, host);
+  backend_->CopyToHost(to.data(), x.data, to.size() * sizeof(float));
 }
 
 void Transformer::TransformKv(const StepBatch& batch, Activations qkv, Activations bias_query) {

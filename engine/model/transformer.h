@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "engine/base/status.h"
 #include "engine/model/model_config.h"
@@ -21,6 +22,15 @@ struct StepLimits {
   int max_prefill_rows = 1024;
 };
 
+// What one layer computes of the rows of a step, as host floats.
+struct LayerActivations {
+  std::vector<float> attention_input;   // [rows, hidden], of the Q, K and V projections
+  std::vector<float> qkv;               // [rows, (heads + 2 kv_heads) * head_dim], after RoPE
+  std::vector<float> attention_output;  // [rows, heads * head_dim], of the output projection
+  std::vector<float> ffn_input;         // [rows, hidden], of the gate and up projections
+  std::vector<float> ffn_product;       // [rows, ffn], of the down projection
+};
+
 // Not thread-safe: used by the engine thread (const methods from anywhere).
 class Transformer {
  public:
@@ -30,10 +40,13 @@ class Transformer {
                                                              const StepLimits& limits,
                                                              Backend* backend);
 
-  // Shows queries, keys and values of every layer before they are transformed (engine/request.h).
-  // They are copied from the device: for measurements. Null: nobody looks.
-  using ObserveFn = std::function<void(int layer, std::span<const float> qkv)>;
-  void SetObserver(ObserveFn observe) { observe_ = std::move(observe); }
+  // Shows what every layer computes, queries, keys and values before they are transformed
+  // (engine/request.h). It is copied from the device: for measurements. Null: nobody looks.
+  using ObserveFn = std::function<void(int layer, const LayerActivations&)>;
+  void SetObserver(ObserveFn observe) {
+    observe_ = std::move(observe);
+    observed_ = {};
+  }
 
   // Changes keys and values of every layer on the host, after they are transformed: what the step
   // stores in SequenceStep::stores_after_filter. For measurements. Null: nothing is changed.
@@ -71,7 +84,8 @@ class Transformer {
   void RunLayer(int layer, const StepBatch& batch, RowSplit split);
   void RunAttention(int layer, const StepBatch& batch, RowSplit split);
   void SetLayer(int layer, const StepBatch& batch);
-  void Observe(int layer, Activations qkv);
+  void Project(const ProjectArgs& args);
+  void Observe(Activations x, std::vector<float>& to);
   void TransformKv(const StepBatch& batch, Activations qkv, Activations bias_query);
   StoreKvArgs StoreArgs(Activations qkv) const;
   void StoreKv(int layer, Activations qkv);
@@ -107,6 +121,7 @@ class Transformer {
   std::vector<SealItem> seals_;
   std::vector<TransformItem> transforms_;
   ObserveFn observe_;
+  LayerActivations observed_;  // of the current layer, where somebody looks
   WriteFilterFn write_filter_;
   std::vector<SampleRow> sample_rows_;         // of a step, so that they outlive their operations
   std::unique_ptr<DeviceBuffer> host_tokens_;  // [rows of a step] int32, host memory

@@ -180,16 +180,24 @@ void ScoreRun::Observe(int64_t first_position, int rows) {
   const ModelConfig& model = transformer_->config();
   const size_t q_cols = size_t(model.heads) * model.head_dim;
   const size_t kv_cols = size_t(model.kv_heads) * model.head_dim;
-  transformer_->SetObserver([=, this](int layer, std::span<const float> qkv) {
+  transformer_->SetObserver([=, this](int layer, const LayerActivations& seen) {
     std::vector<float> q, k, v;
     for (int row = 0; row < rows; ++row) {
-      const float* from = qkv.data() + row * (q_cols + 2 * kv_cols);
+      const float* from = seen.qkv.data() + row * (q_cols + 2 * kv_cols);
       q.insert(q.end(), from, from + q_cols);
       k.insert(k.end(), from + q_cols, from + q_cols + kv_cols);
       v.insert(v.end(), from + q_cols + kv_cols, from + q_cols + 2 * kv_cols);
     }
-    input_.observe(
-        {.layer = layer, .first_position = first_position, .rows = rows, .q = q, .k = k, .v = v});
+    input_.observe({.layer = layer,
+                    .first_position = first_position,
+                    .rows = rows,
+                    .q = q,
+                    .k = k,
+                    .v = v,
+                    .attention_input = seen.attention_input,
+                    .attention_output = seen.attention_output,
+                    .ffn_input = seen.ffn_input,
+                    .ffn_product = seen.ffn_product});
   });
 }
 
