@@ -6,12 +6,11 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/strings/str_split.h"
 #include "autotuner/calibrate.h"
 #include "autotuner/commands.h"
 #include "autotuner/common_flags.h"
 
-ABSL_FLAG(int, tokens, 16384, "calibrate: tokens of the texts to run, in all");
+ABSL_FLAG(int, tokens, 16384, "calibrate, perplexity: tokens of the texts to run, in all");
 ABSL_FLAG(int, piece_tokens, 8192,
           "calibrate: longest run of consecutive tokens, at most the model's context length");
 ABSL_FLAG(
@@ -23,20 +22,6 @@ ABSL_FLAG(int, sampled_tiles, 4,
 
 namespace kvpareto::tune {
 namespace {
-
-std::vector<std::string> Split(const std::string& list) {
-  return absl::StrSplit(list, ',', absl::SkipEmpty());
-}
-
-absl::StatusOr<std::vector<NamedText>> ReadTexts(const std::string& paths) {
-  std::vector<NamedText> texts;
-  for (const std::string& path : Split(paths)) {
-    KVP_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));
-    texts.push_back({std::filesystem::path(path).filename().string(), std::move(text)});
-  }
-  if (texts.empty()) return absl::InvalidArgumentError("--text is missing");
-  return texts;
-}
 
 void PrintBias(const std::vector<LayerBias>& bias, double flag_ratio) {
   if (bias.empty()) return;
@@ -70,7 +55,7 @@ absl::Status RunCalibrate(const std::string& /*command*/) {
   calibrate.flag_ratio = absl::GetFlag(FLAGS_flag_ratio);
   calibrate.threads = absl::GetFlag(FLAGS_threads);
   KVP_RETURN_IF_ERROR(calibrate.Validate());
-  KVP_ASSIGN_OR_RETURN(const std::vector<NamedText> texts, ReadTexts(absl::GetFlag(FLAGS_text)));
+  KVP_ASSIGN_OR_RETURN(const std::vector<NamedText> texts, TextsFlag());
 
   EngineOptions options;
   options.model_path = absl::GetFlag(FLAGS_model);

@@ -16,6 +16,12 @@ absl::Status RunMeasure(const std::string& command);
 // otherwise likewise.
 absl::Status RunCalibrate(const std::string& command);
 
+// awq: a model with 4-bit weights as an AutoAWQ checkpoint. Errors: of QuantizeAwq; likewise.
+absl::Status RunAwq(const std::string& command);
+
+// perplexity: of a model on texts. Errors: of MeasurePerplexity; likewise.
+absl::Status RunPerplexity(const std::string& command);
+
 // fidelity: caches against a reference cache, to a report. Errors: likewise.
 absl::Status RunFidelity(const std::string& command);
 

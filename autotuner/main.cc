@@ -17,6 +17,11 @@ constexpr char kUsage[] =
     "length, speed) and writes the ones that no other dominates as a Pareto table.\n\n"
     "kvpareto-tune calibrate --model MODEL --text FILE[,FILE...] --out CALIBRATION.safetensors\n\n"
     "Measures what transforms, clips and codecs with static ranges need (docs/calibration.md).\n\n"
+    "kvpareto-tune awq --model MODEL --text FILE[,FILE...] --out DIRECTORY [flags]\n\n"
+    "Quantizes the weights of linear layers to 4 bits and writes an AutoAWQ checkpoint\n"
+    "(docs/awq.md).\n\n"
+    "kvpareto-tune perplexity --model MODEL --text FILE[,FILE...] [flags]\n\n"
+    "Prints the perplexity of a model with a bf16 cache.\n\n"
     "kvpareto-tune fidelity --model MODEL --text FILE,FILE --configs LIST --out REPORT.json\n\n"
     "Compares caches with a reference cache token by token and prints a table (docs/fidelity.md).\n"
     "Goes on where an earlier run with the same --out stopped.\n\n"
@@ -46,13 +51,11 @@ int main(int argc, char** argv) {
   absl::SetProgramUsageMessage(kUsage);
   const std::vector<char*> words = absl::ParseCommandLine(argc, argv);
   const std::map<std::string, absl::Status (*)(const std::string&)> subcommands = {
-      {"measure", kvpareto::tune::RunMeasure},
-      {"calibrate", kvpareto::tune::RunCalibrate},
-      {"fidelity", kvpareto::tune::RunFidelity},
-      {"layers", kvpareto::tune::RunLayers},
+      {"measure", kvpareto::tune::RunMeasure},   {"calibrate", kvpareto::tune::RunCalibrate},
+      {"awq", kvpareto::tune::RunAwq},           {"perplexity", kvpareto::tune::RunPerplexity},
+      {"fidelity", kvpareto::tune::RunFidelity}, {"layers", kvpareto::tune::RunLayers},
       {"tasks", kvpareto::tune::RunTasks}};
-  const std::map<std::string,
-                 absl::Status (*)(const std::string&, const std::vector<std::string>&)>
+  const std::map<std::string, absl::Status (*)(const std::string&, const std::vector<std::string>&)>
       with_files = {{"report", kvpareto::tune::RunReport}};
   absl::Status status;
   if (words.size() > 1 && with_files.contains(words[1])) {

@@ -1,20 +1,12 @@
-# kvpareto_layer(NAME [DEPS...]): the static library of one engine folder, from all its .cc files.
-# Files named *_avx2.cc, *_avx512.cc, *_avx512bf16.cc and *_amx.cc are compiled for that instruction set; they are
-# entered only after a run-time check, and hold nothing that another translation unit could be merged with.
-function(kvpareto_layer name)
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
-  if(sources)
-    add_library(kvpareto_${name} STATIC ${sources})
-    target_link_libraries(kvpareto_${name} PUBLIC ${ARGN})
-  else()
-    add_library(kvpareto_${name} INTERFACE)
-    target_link_libraries(kvpareto_${name} INTERFACE ${ARGN})
-  endif()
+# kvpareto_isa_flags(SOURCES...): files named *_avx2.cc, *_avx512.cc, *_avx512bf16.cc and *_amx.cc are compiled for that
+# instruction set; they are entered only after a run-time check, and hold nothing that another translation unit could be
+# merged with.
+function(kvpareto_isa_flags)
   set(avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vbmi -mavx512vnni -mfma -mf16c -mavx2 -mbmi2)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     list(APPEND avx512 -Wno-maybe-uninitialized -Wno-uninitialized)  # its own AVX-512 headers
   endif()
-  foreach(source ${sources})
+  foreach(source ${ARGN})
     if(source MATCHES "_avx2\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mbmi2")
     elseif(source MATCHES "_avx512\\.cc$")
@@ -26,6 +18,19 @@ function(kvpareto_layer name)
         "${avx512};-mavx512bf16;-mamx-tile;-mamx-bf16;-mamx-int8")
     endif()
   endforeach()
+endfunction()
+
+# kvpareto_layer(NAME [DEPS...]): the static library of one engine folder, from all its .cc files.
+function(kvpareto_layer name)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  if(sources)
+    add_library(kvpareto_${name} STATIC ${sources})
+    target_link_libraries(kvpareto_${name} PUBLIC ${ARGN})
+  else()
+    add_library(kvpareto_${name} INTERFACE)
+    target_link_libraries(kvpareto_${name} INTERFACE ${ARGN})
+  endif()
+  kvpareto_isa_flags(${sources})
 endfunction()
 
 # kvpareto_test(NAME [DEPS...]): one test binary from all *_test.cc (and helpers) of the current folder.
