@@ -3,7 +3,7 @@
 #include <charconv>
 #include <optional>
 
-#include "server/units.h"
+#include "engine/base/units.h"
 
 namespace kvpareto::server {
 namespace {

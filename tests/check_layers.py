@@ -23,7 +23,7 @@ ALLOWED = {
     "engine": {"engine"},
     "autotuner": {"engine/engine.h", "engine/model_files.h", "engine/request.h", "engine/stats.h",
                   "engine/policy/yaml_map.h", "engine/base/check.h", "engine/base/float16.h"},
-    "server": {"engine/engine.h", "engine/request.h", "engine/stats.h", "proto"},
+    "server": {"engine/engine.h", "engine/request.h", "engine/stats.h", "engine/base/units.h", "proto"},
     "clients": {"proto"},
 }
 # Headers of other projects that whole subtrees must not see.

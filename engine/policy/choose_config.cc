@@ -66,6 +66,19 @@ const Candidate* Best(const std::vector<Candidate>& candidates, Objective object
   return best;
 }
 
+// All that are admitted, best first.
+std::vector<const Candidate*> InOrder(const std::vector<Candidate>& candidates, Objective objective,
+                                      const Constraints& constraints) {
+  std::vector<const Candidate*> order;
+  for (const Candidate& c : candidates) {
+    if (constraints.Admits(c)) order.push_back(&c);
+  }
+  std::stable_sort(order.begin(), order.end(), [&](const Candidate* a, const Candidate* b) {
+    return Better(objective, *a, *b);
+  });
+  return order;
+}
+
 absl::Status NoFeasibleConfig(const std::vector<Candidate>& candidates,
                               const Constraints& constraints) {
   std::map<std::string, std::string> metadata;
@@ -127,7 +140,6 @@ absl::StatusOr<const Candidate*> Feasible(const std::vector<Candidate>& candidat
 PlanReason ReasonFor(const std::vector<Candidate>& candidates, const KvDemand& demand,
                      const Constraints& constraints, const Candidate* chosen) {
   if (!demand.pinned.empty()) return PlanReason::kPinned;
-  if (chosen != Best(candidates, demand.objective, constraints)) return PlanReason::kPressure;
   Constraints relaxed = constraints;
   relaxed.budget_bytes.reset();
   if (chosen != Best(candidates, demand.objective, relaxed)) return PlanReason::kBudget;
@@ -164,6 +176,22 @@ Candidate MakeCandidate(const ParetoRow& row, const ModelConfig& model, const Kv
           .accuracy_low = AccuracyLowAt(row, demand.total_tokens)};
 }
 
+Plan MakePlan(const Candidate& chosen, const ModelConfig& model, const KvDemand& demand,
+              PlanReason reason) {
+  Plan plan;
+  plan.row_name = chosen.row->name;
+  plan.config = chosen.row->config;
+  plan.kv_peak_bytes = chosen.kv_bytes;
+  plan.workspace_bytes = chosen.workspace_bytes;
+  plan.predicted_peak_bytes = chosen.total_bytes();
+  plan.bf16_peak_bytes =
+      PredictKvPeakBytes(KvConfig::Bf16(plan.config.prefill_chunk_tokens), model, demand);
+  plan.accuracy = chosen.accuracy_low;
+  plan.reason = reason;
+  plan.explanation = ExplainPlan(plan, demand);
+  return plan;
+}
+
 }  // namespace
 
 uint64_t PredictKvPeakBytes(const KvConfig& config, const ModelConfig& model,
@@ -174,9 +202,10 @@ uint64_t PredictKvPeakBytes(const KvConfig& config, const ModelConfig& model,
   return one_sequence * static_cast<uint64_t>(std::max(0, demand.sequences));
 }
 
-absl::StatusOr<Plan> ChooseConfig(const ParetoTable& table, const ModelConfig& model,
-                                  const KvDemand& demand, const MemoryState& memory,
-                                  const WorkspaceFn& workspace) {
+absl::StatusOr<std::vector<Plan>> AcceptablePlans(const ParetoTable& table,
+                                                  const ModelConfig& model, const KvDemand& demand,
+                                                  uint64_t capacity_bytes,
+                                                  const WorkspaceFn& workspace) {
   ParetoRow pinned_row;
   std::vector<Candidate> candidates;
   if (demand.pinned.empty()) {
@@ -189,28 +218,29 @@ absl::StatusOr<Plan> ChooseConfig(const ParetoTable& table, const ModelConfig& m
     KVP_RETURN_IF_ERROR(pinned_row.config.ValidateFor(model));
     candidates.push_back(MakeCandidate(pinned_row, model, demand, workspace));
   }
-
   const Constraints constraints = {.accuracy_target = demand.accuracy_target,
                                    .budget_bytes = demand.budget_bytes,
-                                   .kv_limit_bytes = memory.capacity_bytes};
-  KVP_ASSIGN_OR_RETURN(const Candidate* chosen,
-                       Feasible(candidates, demand.objective, constraints));
-  Constraints now = constraints;
-  now.kv_limit_bytes = std::min(memory.available_bytes, memory.capacity_bytes);
-  if (const Candidate* fits_now = Best(candidates, demand.objective, now)) chosen = fits_now;
+                                   .kv_limit_bytes = capacity_bytes};
+  KVP_ASSIGN_OR_RETURN(const Candidate* best, Feasible(candidates, demand.objective, constraints));
+  std::vector<Plan> plans;
+  for (const Candidate* chosen : InOrder(candidates, demand.objective, constraints)) {
+    if (!plans.empty() && chosen->kv_bytes >= plans.back().kv_peak_bytes) continue;
+    const PlanReason reason =
+        chosen == best ? ReasonFor(candidates, demand, constraints, chosen) : PlanReason::kPressure;
+    plans.push_back(MakePlan(*chosen, model, demand, reason));
+  }
+  return plans;
+}
 
-  Plan plan;
-  plan.row_name = chosen->row->name;
-  plan.config = chosen->row->config;
-  plan.kv_peak_bytes = chosen->kv_bytes;
-  plan.workspace_bytes = chosen->workspace_bytes;
-  plan.predicted_peak_bytes = chosen->total_bytes();
-  plan.bf16_peak_bytes =
-      PredictKvPeakBytes(KvConfig::Bf16(plan.config.prefill_chunk_tokens), model, demand);
-  plan.accuracy = chosen->accuracy_low;
-  plan.reason = ReasonFor(candidates, demand, constraints, chosen);
-  plan.explanation = ExplainPlan(plan, demand);
-  return plan;
+absl::StatusOr<Plan> ChooseConfig(const ParetoTable& table, const ModelConfig& model,
+                                  const KvDemand& demand, const MemoryState& memory,
+                                  const WorkspaceFn& workspace) {
+  KVP_ASSIGN_OR_RETURN(std::vector<Plan> plans,
+                       AcceptablePlans(table, model, demand, memory.capacity_bytes, workspace));
+  for (Plan& plan : plans) {
+    if (plan.kv_peak_bytes <= memory.available_bytes) return std::move(plan);
+  }
+  return std::move(plans.front());
 }
 
 }  // namespace kvpareto

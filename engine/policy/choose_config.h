@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/base/status.h"
 #include "engine/policy/pareto_table.h"
@@ -65,6 +66,14 @@ using WorkspaceFn = std::function<uint64_t(int chunk_tokens)>;
 absl::StatusOr<Plan> ChooseConfig(const ParetoTable& table, const ModelConfig& model,
                                   const KvDemand& demand, const MemoryState& memory,
                                   const WorkspaceFn& workspace);
+
+// All plans that ChooseConfig chooses from, in its order: the first is the choice when enough is
+// available, each later one takes less KV memory and has reason kPressure. Never empty. Errors: as
+// ChooseConfig.
+absl::StatusOr<std::vector<Plan>> AcceptablePlans(const ParetoTable& table,
+                                                  const ModelConfig& model, const KvDemand& demand,
+                                                  uint64_t capacity_bytes,
+                                                  const WorkspaceFn& workspace);
 
 // Peak bytes of the demand under one config: blocks of all sequences (no workspace).
 uint64_t PredictKvPeakBytes(const KvConfig& config, const ModelConfig& model,

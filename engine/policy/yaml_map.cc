@@ -124,6 +124,10 @@ void YamlMap::Fail(const std::string& key, const std::string& message) {
   errors_->Fail(Find(key), PathOf(key), message);
 }
 
+std::string YamlMap::Where() const {
+  return errors_->file_name + ":" + std::to_string(node_.Mark().line + 1);
+}
+
 void YamlMap::Finish() {
   if (!errors_->first.ok()) return;
   for (const auto& entry : node_) {

@@ -40,6 +40,7 @@ class YamlMap {
   void Strings(const std::string& key, std::vector<std::string>& values);
   void Integers(const std::string& key, int64_t min, int64_t max, std::vector<int64_t>& values);
   void Fail(const std::string& key, const std::string& message);
+  std::string Where() const;  // "file:line", for errors that are found later
   // Refuses the keys that were not read.
   void Finish();
 

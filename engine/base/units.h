@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <string_view>
 
-#include "server/status.h"
+#include "engine/base/status.h"
 
-namespace kvpareto::server {
+namespace kvpareto {
 
 // "4096", "64MiB", "1.5GiB", "500MB": a number and an optional unit (B, KiB, MiB, GiB, TiB by 1024;
 // kB, MB, GB, TB by 1000). Rounded down to whole bytes. Errors: INVALID_ARGUMENT.
@@ -16,4 +16,4 @@ absl::StatusOr<uint64_t> ParseByteSize(std::string_view text);
 // "500ms", "30s", "2m", "1h", "1.5s": the unit is not optional. Errors: INVALID_ARGUMENT.
 absl::StatusOr<std::chrono::milliseconds> ParseDuration(std::string_view text);
 
-}  // namespace kvpareto::server
+}  // namespace kvpareto

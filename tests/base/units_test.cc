@@ -1,8 +1,8 @@
-#include "server/units.h"
+#include "engine/base/units.h"
 
 #include <gtest/gtest.h>
 
-namespace kvpareto::server {
+namespace kvpareto {
 namespace {
 
 TEST(ParseByteSize, TakesNumbersAndUnits) {
@@ -47,4 +47,4 @@ TEST(ParseDuration, NeedsAUnit) {
 }
 
 }  // namespace
-}  // namespace kvpareto::server
+}  // namespace kvpareto

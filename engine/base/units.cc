@@ -1,4 +1,4 @@
-#include "server/units.h"
+#include "engine/base/units.h"
 
 #include <array>
 #include <charconv>
@@ -6,7 +6,7 @@
 #include <span>
 #include <string>
 
-namespace kvpareto::server {
+namespace kvpareto {
 namespace {
 
 struct Unit {
@@ -73,4 +73,4 @@ absl::StatusOr<std::chrono::milliseconds> ParseDuration(std::string_view text) {
   return std::chrono::milliseconds(static_cast<int64_t>(ms));
 }
 
-}  // namespace kvpareto::server
+}  // namespace kvpareto
