@@ -66,6 +66,12 @@ class EngineImpl final : public Engine {
   void Drain(std::chrono::steady_clock::time_point deadline) override {
     scheduler_->Drain(deadline);
   }
+  absl::Status CheckSlo(const ModelSlo& slo) const override {
+    return kvpareto::CheckSlo(slo, table_, arena_memory_->bytes());
+  }
+  void SetSlo(const ModelSlo& slo) override {
+    scheduler_->SetSlo(std::make_shared<const ModelSlo>(slo));
+  }
   EngineStats Stats() const override { return scheduler_->Stats(); }
   const ModelInfo& model() const override { return info_; }
   const ParetoTable& table() const override { return table_; }
@@ -180,16 +186,13 @@ absl::Status EngineImpl::Load() {
                                            arena_.get(), transforms_.get());
   preparer_ = {.options = &options_,
                .model = &info_.config,
-               .table = &table_,
                .tokenizer = tokenizer_.get(),
                .chat_template = chat_template_.get(),
                .chat_template_status = &chat_template_status_,
-               .workspace = [this](int chunk) { return WorkspaceBytes(chunk); },
-               .memory =
-                   [this, capacity] {
-                     return MemoryState{.capacity_bytes = capacity,
-                                        .available_bytes = scheduler_->available_bytes()};
-                   }};
+               .planner = {.table = &table_,
+                           .model = &info_.config,
+                           .workspace = [this](int chunk) { return WorkspaceBytes(chunk); }},
+               .admission = [this] { return scheduler_->admission(); }};
   info_.load_seconds = Seconds(Clock::now() - start);
   return absl::OkStatus();
 }

@@ -17,6 +17,7 @@
 #include "engine/model/kv_transforms.h"
 #include "engine/model/model_config.h"
 #include "engine/policy/pareto_table.h"
+#include "engine/policy/slo.h"
 #include "engine/request.h"
 #include "engine/stats.h"
 
@@ -100,6 +101,13 @@ class Engine {
   // Refuses new requests (UNAVAILABLE, DRAINING) and returns when the running ones have finished or
   // `deadline` has passed (then the rest are cancelled).
   virtual void Drain(std::chrono::steady_clock::time_point deadline) = 0;
+
+  // Whether the SLO can hold for this model's table and memory. Errors: INVALID_ARGUMENT
+  // (SLO_INVALID) with file and line.
+  virtual absl::Status CheckSlo(const ModelSlo& slo) const = 0;
+  // The memory SLO from now on; it has passed CheckSlo. Requests that were admitted before keep
+  // what they have: new limits are reached as they end, or are made smaller.
+  virtual void SetSlo(const ModelSlo& slo) = 0;
 
   virtual EngineStats Stats() const = 0;
   virtual const ModelInfo& model() const = 0;

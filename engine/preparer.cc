@@ -116,22 +116,14 @@ absl::StatusOr<PreparedRequest> Preparer::Prepare(Request request) const {
   if (prompt_tokens == 0) return Invalid("EMPTY_PROMPT", "the prompt is empty");
   KVP_ASSIGN_OR_RETURN(prepared.max_tokens, MaxTokens(request, prompt_tokens));
 
-  // The last generated token is never fed back, so it takes no memory.
-  const KvDemand demand{.prompt_tokens = prompt_tokens,
-                        .total_tokens = prompt_tokens + prepared.max_tokens - 1,
-                        .sequences = request.num_sequences,
-                        .budget_bytes = request.kv.memory_budget_bytes,
-                        .accuracy_target = request.kv.accuracy_target,
-                        .objective = request.kv.objective,
-                        .pinned = request.kv.pinned_config};
-  KVP_ASSIGN_OR_RETURN(prepared.plan, ChooseConfig(*table, *model, demand, memory(), workspace));
+  prepared.request = std::move(request);
+  KVP_RETURN_IF_ERROR(planner.PlanRequest(admission(), prepared));
   if (prepared.plan.config.prefill_chunk_tokens > options->max_step_tokens) {
     return Invalid(
         "KV_CONFIG_INVALID",
         absl::StrCat("a prefill chunk of ", prepared.plan.config.prefill_chunk_tokens,
                      " tokens exceeds this server's steps of ", options->max_step_tokens));
   }
-  prepared.request = std::move(request);
   return prepared;
 }
 

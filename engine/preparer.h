@@ -6,6 +6,7 @@
 
 #include "engine/base/status.h"
 #include "engine/engine.h"
+#include "engine/scheduler/plan_request.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 
@@ -15,12 +16,12 @@ namespace kvpareto {
 struct Preparer {
   const EngineOptions* options;
   const ModelConfig* model;
-  const ParetoTable* table;
   const Tokenizer* tokenizer;
   const ChatTemplate* chat_template;         // null: the model has none
   const absl::Status* chat_template_status;  // why it is null, when it could not be parsed
-  WorkspaceFn workspace;
-  std::function<MemoryState()> memory;
+  RequestPlanner planner;
+  // The rules in force and what is held under them.
+  std::function<AdmissionState()> admission;
 
   absl::StatusOr<PreparedRequest> Prepare(Request request) const;
   absl::StatusOr<std::vector<int32_t>> Tokenize(const Prompt& prompt) const;

@@ -33,7 +33,7 @@ struct StoppingParams {
 struct KvRequest {
   std::optional<uint64_t> memory_budget_bytes;
   std::optional<double> accuracy_target;
-  Objective objective = Objective::kAccuracy;
+  std::optional<Objective> objective;  // unset: as the SLO says, else accuracy
   std::string pinned_config;
 };
 
@@ -53,7 +53,9 @@ struct PreparedRequest {
   Request request;
   std::vector<int32_t> prompt_tokens;
   int max_tokens = 0;
-  Plan plan;
+  Plan plan;  // while it waits: what it would get now; then what it was admitted with
+  // All plans that would do, best first, each smaller than the one before (AcceptablePlans).
+  std::vector<Plan> alternatives;
 };
 
 // Names a submitted request. Never reused.
@@ -92,6 +94,9 @@ struct Usage {
 class ResponseSink {
  public:
   virtual ~ResponseSink() = default;
+  // The request has its memory, under this plan; comes before everything else. A request that ends
+  // in the queue is never admitted.
+  virtual void OnAdmitted(const Plan& /*plan*/) {}
   virtual void OnDelta(Delta delta) = 0;
   // OK: every sequence finished. CANCELLED, DEADLINE_EXCEEDED, INTERNAL (NUMERICAL_ERROR),
   // UNAVAILABLE (drain) otherwise; `usage` tells what was done until then.

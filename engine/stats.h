@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace kvpareto {
@@ -38,7 +39,8 @@ struct EngineStats {
   uint64_t transform_bytes = 0;  // matrices of the KV configs in use
   std::map<ClassConfigKey, KvBytes> kv;
   std::map<std::string, uint64_t> reserved_bytes;  // by class
-  std::map<std::string, int> running;              // requests, by class
+  std::map<std::string, uint64_t> limit_bytes;  // by class: the most it may hold, as the SLO says
+  std::map<std::string, int> running;           // requests, by class
   std::map<std::string, int> waiting;
 
   // Counters since start.
@@ -47,6 +49,8 @@ struct EngineStats {
     friend auto operator<=>(const PlanKey&, const PlanKey&) = default;
   };
   std::map<PlanKey, uint64_t> plans_total;
+  // What was done for want of memory and had an effect: (class, action).
+  std::map<std::pair<std::string, std::string>, uint64_t> pressure_actions_total;
   std::map<std::string, uint64_t> prompt_tokens_total;     // by class
   std::map<std::string, uint64_t> generated_tokens_total;  // by class
   uint64_t steps_total = 0;

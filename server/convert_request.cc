@@ -40,9 +40,10 @@ absl::StatusOr<StoppingParams> ToStopping(const v1::StoppingOptions& proto) {
   return stopping;
 }
 
-absl::StatusOr<Objective> ToObjective(v1::Objective proto) {
+absl::StatusOr<std::optional<Objective>> ToObjective(v1::Objective proto) {
   switch (proto) {
     case v1::OBJECTIVE_UNSPECIFIED:
+      return std::nullopt;
     case v1::OBJECTIVE_ACCURACY:
       return Objective::kAccuracy;
     case v1::OBJECTIVE_MEMORY:

@@ -97,6 +97,12 @@ absl::Status Generation::Submit(Engine::Prepared prepared) {
   return absl::OkStatus();
 }
 
+// Under pressure the plan may be another one than was foreseen.
+void Generation::OnAdmitted(const Plan& plan) {
+  plan_ = plan;
+  *plan_event_.mutable_plan()->mutable_kv() = ToProto(plan);
+}
+
 void Generation::SetPlanEvent(const Engine::Prepared& prepared) {
   plan_ = prepared.plan;
   v1::GeneratePlan* plan = plan_event_.mutable_plan();

@@ -63,6 +63,7 @@ class Generation final : public ResponseSink, public std::enable_shared_from_thi
   // The client is gone: the engine lets go of the request's memory within one step, OnEnd follows.
   void Cancel();
 
+  void OnAdmitted(const Plan& plan) override;
   void OnDelta(Delta delta) override;
   void OnFinish(const absl::Status& status, const Usage& usage) override;
 
@@ -89,10 +90,10 @@ class Generation final : public ResponseSink, public std::enable_shared_from_thi
   std::string request_id_;
   RequestCounter::Key labels_{RequestCounter::kUnknown, RequestCounter::kUnknown, ""};
   TokenDetail detail_;
+
+  // Set by Prepare too; from then on of the engine's thread.
   std::optional<Plan> plan_;  // none: refused before there was one
   v1::GenerateResponse plan_event_;
-
-  // Of the engine's thread.
   bool plan_sent_ = false;
   std::vector<FinishReason> finish_reasons_;  // by sequence
 

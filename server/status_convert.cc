@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/numbers.h"
 #include "google/rpc/code.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/utf8.h"
@@ -13,7 +14,7 @@ namespace {
 constexpr size_t kMaxMessageBytes = 1024;
 constexpr size_t kMaxMetadataValueBytes = 512;
 constexpr size_t kMaxMetadataEntries = 16;
-constexpr auto kRetryDelay = std::chrono::milliseconds(1000);
+constexpr auto kRetryDelay = std::chrono::milliseconds(1000);  // where nothing better is known
 
 std::string Text(absl::string_view text, size_t max_bytes) {
   return TruncateUtf8(ReplaceInvalidUtf8(std::string_view(text.data(), text.size())), max_bytes);
@@ -62,6 +63,15 @@ void AddRetryInfo(std::chrono::milliseconds delay, google::rpc::Status* rpc) {
   rpc->add_details()->PackFrom(retry);
 }
 
+// As the engine estimates it from how fast memory comes free.
+std::chrono::milliseconds EstimatedDelay(const std::optional<ErrorInfo>& info) {
+  if (!info.has_value()) return kRetryDelay;
+  const auto found = info->metadata.find("retry_after_ms");
+  int64_t ms = 0;
+  if (found == info->metadata.end() || !absl::SimpleAtoi(found->second, &ms)) return kRetryDelay;
+  return std::chrono::milliseconds(ms);
+}
+
 }  // namespace
 
 std::string CodeName(absl::StatusCode code) {
@@ -73,7 +83,7 @@ std::optional<std::chrono::milliseconds> RetryDelay(const absl::Status& status) 
   const std::optional<ErrorInfo> info = GetErrorInfo(status);
   // The reader's own doing: the same request would end the same way.
   if (info.has_value() && info->reason == "SLOW_READER") return std::nullopt;
-  if (status.code() == absl::StatusCode::kResourceExhausted) return kRetryDelay;
+  if (status.code() == absl::StatusCode::kResourceExhausted) return EstimatedDelay(info);
   return std::nullopt;
 }
 

@@ -232,15 +232,19 @@ absl::StatusOr<std::vector<Plan>> AcceptablePlans(const ParetoTable& table,
   return plans;
 }
 
+const Plan& FirstThatFits(const std::vector<Plan>& plans, uint64_t available_bytes) {
+  const auto fits = std::find_if(plans.begin(), plans.end(), [&](const Plan& plan) {
+    return plan.kv_peak_bytes <= available_bytes;
+  });
+  return fits == plans.end() ? plans.front() : *fits;
+}
+
 absl::StatusOr<Plan> ChooseConfig(const ParetoTable& table, const ModelConfig& model,
                                   const KvDemand& demand, const MemoryState& memory,
                                   const WorkspaceFn& workspace) {
   KVP_ASSIGN_OR_RETURN(std::vector<Plan> plans,
                        AcceptablePlans(table, model, demand, memory.capacity_bytes, workspace));
-  for (Plan& plan : plans) {
-    if (plan.kv_peak_bytes <= memory.available_bytes) return std::move(plan);
-  }
-  return std::move(plans.front());
+  return FirstThatFits(plans, memory.available_bytes);
 }
 
 }  // namespace kvpareto

@@ -75,6 +75,9 @@ absl::StatusOr<std::vector<Plan>> AcceptablePlans(const ParetoTable& table,
                                                   uint64_t capacity_bytes,
                                                   const WorkspaceFn& workspace);
 
+// The first plan that takes no more than what is available; the first of all if none does.
+const Plan& FirstThatFits(const std::vector<Plan>& plans, uint64_t available_bytes);
+
 // Peak bytes of the demand under one config: blocks of all sequences (no workspace).
 uint64_t PredictKvPeakBytes(const KvConfig& config, const ModelConfig& model,
                             const KvDemand& demand);

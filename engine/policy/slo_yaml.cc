@@ -79,8 +79,9 @@ absl::StatusOr<PressureAction> ParseAction(const std::string& name) {
     if (PressureActionName(action) == name) return action;
     known += (known.empty() ? "" : ", ") + std::string(PressureActionName(action));
   }
-  return absl::InvalidArgumentError("'" + name.substr(0, kMaxNameLength) +
-                                    "' is no pressure action; there are " + known);
+  std::string message("'");
+  message.append(name, 0, kMaxNameLength).append("' is no pressure action; there are ") += known;
+  return absl::InvalidArgumentError(message);
 }
 
 absl::StatusOr<Objective> ParseObjective(const std::string& name) {
@@ -138,7 +139,7 @@ void ReadClass(YamlMap& map, ClassSlo& c) {
   ReadCount(map, "max_request_tokens", 1, kMaxTokens, c.max_request_tokens);
   ReadShare(map, "accuracy_floor", c.accuracy_floor);
   ReadCount(map, "priority", -1000, 1000, c.priority);
-  ReadCount(map, "max_queued", 0, kMaxCount, c.max_queued);
+  ReadCount(map, "max_queued", 1, kMaxCount, c.max_queued);
   ReadParsed(map, "max_wait", ParseDuration, c.max_wait);
   ReadFlag(map, "requantizable", c.requantizable);
   ReadPressure(map, c.pressure);

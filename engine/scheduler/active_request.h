@@ -1,6 +1,7 @@
 // A request inside the engine, from Submit to OnFinish.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -24,6 +25,8 @@ struct ActiveRequest {
   std::shared_ptr<ResponseSink> sink;
 
   Clock::time_point submitted;
+  // When its class's wait in the queue is over; unset: as long as its deadline allows.
+  std::optional<Clock::time_point> wait_until;
   std::optional<Clock::time_point> admitted;
   std::optional<Clock::time_point> first_token;
   Clock::time_point last_token;
@@ -34,6 +37,12 @@ struct ActiveRequest {
   int64_t generated_tokens = 0;  // of finished sequences
   uint64_t peak_bytes = 0;       // measured, all sequences at once
 
+  // When it leaves the queue if it has not been admitted.
+  Clock::time_point expiry() const {
+    return std::min(wait_until.value_or(Clock::time_point::max()),
+                    prepared.request.deadline.value_or(Clock::time_point::max()));
+  }
+  uint64_t smallest_kv_bytes() const { return prepared.alternatives.back().kv_peak_bytes; }
   const std::string& service_class() const { return prepared.request.service_class; }
   std::string config_label() const {
     return prepared.plan.row_name.empty() ? "pinned" : prepared.plan.row_name;

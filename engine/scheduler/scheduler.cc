@@ -18,7 +18,7 @@ Scheduler::Scheduler(const SchedulerOptions& options, Transformer* transformer,
                       .transforms = transforms,
                       .weights_bytes = transformer->weights().resident_bytes(),
                       .workspace_bytes = transformer->workspace_bytes()}),
-      available_bytes_(arena->stats().capacity_bytes) {
+      admission_(core_.admission()) {
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -45,18 +45,26 @@ absl::StatusOr<RequestHandle> Scheduler::Submit(PreparedRequest prepared,
   if (draining_ || stop_) {
     return MakeError(absl::StatusCode::kUnavailable, "DRAINING", "the server is shutting down");
   }
-  if (queued_ >= static_cast<size_t>(options_.max_queued_requests)) {
-    return MakeError(absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
-                     absl::StrCat("the queue holds ", queued_, " requests already"),
-                     {{"queued", absl::StrCat(queued_)}});
-  }
+  KVP_RETURN_IF_ERROR(CheckQueue(queued_, *admission_.slo, request->service_class(),
+                                 options_.max_queued_requests, [this] { return retry_after_; }));
   const RequestHandle handle{next_handle_++};
   request->handle = handle;
+  ++queued_[request->service_class()];
   posted_requests_.push_back(std::move(request));
-  ++queued_;
   ++inside_;
   posted_.notify_one();
   return handle;
+}
+
+void Scheduler::SetSlo(std::shared_ptr<const ModelSlo> slo) {
+  std::lock_guard lock(mutex_);
+  posted_slo_ = std::move(slo);
+  posted_.notify_one();
+}
+
+AdmissionState Scheduler::admission() const {
+  std::lock_guard lock(mutex_);
+  return admission_;
 }
 
 void Scheduler::Cancel(RequestHandle handle) {
@@ -126,10 +134,11 @@ bool Scheduler::TakePosted() {
   std::unique_lock lock(mutex_);
   if (core_.idle()) {
     posted_.wait(lock, [this] {
-      return stop_ || cancel_all_ || !posted_requests_.empty() || !posted_cancels_.empty() ||
-             !posted_scores_.empty();
+      return stop_ || cancel_all_ || posted_slo_ || !posted_requests_.empty() ||
+             !posted_cancels_.empty() || !posted_scores_.empty();
     });
   }
+  if (posted_slo_) core_.SetSlo(std::exchange(posted_slo_, nullptr));
   for (auto& request : posted_requests_) core_.Enqueue(std::move(request));
   posted_requests_.clear();
   cancelled_.swap(posted_cancels_);
@@ -158,13 +167,14 @@ absl::Status Scheduler::RunScore(const ScoreInput& input) {
 
 void Scheduler::CountQueued() {
   std::lock_guard lock(mutex_);
-  queued_ = posted_requests_.size() + core_.num_waiting();
+  queued_ = CountByClass(core_.waiting());
+  for (const auto& [label, count] : CountByClass(posted_requests_)) queued_[label] += count;
+  retry_after_ = core_.RetryAfter(0);
+  admission_ = core_.admission();
 }
 
 void Scheduler::PublishAndTell() {
   core_.Publish();
-  const kv::ArenaStats arena = arena_->stats();
-  available_bytes_.store(arena.capacity_bytes - arena.reserved_bytes, std::memory_order_relaxed);
   const std::vector<FinishedRequest> finished = core_.TakeFinished();
   if (finished.empty()) return;
   for (const FinishedRequest& entry : finished) {

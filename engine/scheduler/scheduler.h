@@ -1,7 +1,7 @@
 // The engine thread: a SchedulerCore, and what other threads may ask of it.
 #pragma once
 
-#include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <future>
@@ -13,6 +13,7 @@
 #include "engine/model/transformer.h"
 #include "engine/request.h"
 #include "engine/scheduler/model_executor.h"
+#include "engine/scheduler/queue_limits.h"
 #include "engine/scheduler/scheduler_core.h"
 #include "engine/scheduler/score_run.h"
 #include "engine/text/tokenizer.h"
@@ -39,8 +40,10 @@ class Scheduler {
   void Drain(Clock::time_point deadline);
 
   EngineStats Stats() const { return core_.stats().Snapshot(); }
-  // What new requests may still reserve.
-  uint64_t available_bytes() const { return available_bytes_.load(std::memory_order_relaxed); }
+  // The rules that new requests are admitted by from the next round on.
+  void SetSlo(std::shared_ptr<const ModelSlo> slo);
+  // What holds at the moment, for planning.
+  AdmissionState admission() const;
 
  private:
   struct ScoreJob {
@@ -66,16 +69,17 @@ class Scheduler {
   std::vector<RequestHandle> cancelled_;
   std::vector<std::unique_ptr<ScoreJob>> score_jobs_;
 
-  std::atomic<uint64_t> available_bytes_;
-
-  std::mutex mutex_;  // guards what follows
+  mutable std::mutex mutex_;  // guards what follows
   std::condition_variable posted_, idle_;
   std::vector<std::unique_ptr<ActiveRequest>> posted_requests_;
   std::vector<RequestHandle> posted_cancels_;
   std::vector<std::unique_ptr<ScoreJob>> posted_scores_;
   uint64_t next_handle_ = 1;
-  size_t queued_ = 0;  // submitted, not yet admitted
-  size_t inside_ = 0;  // submitted, not yet finished
+  std::shared_ptr<const ModelSlo> posted_slo_;  // null: none since the last round
+  AdmissionState admission_;
+  QueueCounts queued_;                        // submitted, not yet admitted; by class
+  std::chrono::milliseconds retry_after_{0};  // for a request that the queue is too full for
+  size_t inside_ = 0;                         // submitted, not yet finished
   bool draining_ = false;
   bool cancel_all_ = false;
   bool stop_ = false;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/check.h"
+#include "engine/scheduler/retry.h"
 
 namespace kvpareto {
 
@@ -12,7 +13,12 @@ SchedulerCore::SchedulerCore(const SchedulerOptions& options, const SchedulerPar
     : options_(options),
       parts_(parts),
       stats_(parts.weights_bytes, parts.workspace_bytes),
-      formats_(*parts.model, parts.transforms) {
+      formats_(*parts.model, parts.transforms),
+      admission_({.arena = parts.arena,
+                  .prefix_cache = parts.prefix_cache,
+                  .requantizer = parts.requantizer,
+                  .running = &running_,
+                  .max_running_sequences = options.max_running_sequences}) {
   Publish();
 }
 
@@ -21,6 +27,10 @@ void SchedulerCore::DropCancelledAndExpired(std::span<const RequestHandle> cance
   const auto verdict = [&](const ActiveRequest& request) {
     if (std::find(cancelled.begin(), cancelled.end(), request.handle) != cancelled.end()) {
       return MakeError(absl::StatusCode::kCancelled, "CANCELLED", "the request was cancelled");
+    }
+    if (!request.admitted && request.wait_until && *request.wait_until <= now) {
+      return TryAgain("QUEUE_TIMEOUT", "the request waited as long as its class allows",
+                      RetryAfter(request.smallest_kv_bytes()));
     }
     const auto& deadline = request.prepared.request.deadline;
     if (deadline.has_value() && *deadline <= now) {
@@ -52,49 +62,6 @@ void SchedulerCore::FinishAll(const absl::Status& status) {
   }
 }
 
-// Strictly in order of arrival: a small request does not overtake a large one that waits for
-// memory.
-void SchedulerCore::Admit() {
-  size_t admitted = 0;
-  absl::Status unusable;  // the config of waiting_[admitted] cannot be resolved
-  for (; admitted < waiting_.size(); ++admitted) {
-    const absl::StatusOr<bool> fits = TryAdmit(*waiting_[admitted]);
-    if (!fits.ok()) unusable = fits.status();
-    if (!fits.ok() || !*fits) break;
-    running_.push_back(std::move(waiting_[admitted]));
-  }
-  waiting_.erase(waiting_.begin(), waiting_.begin() + admitted);
-  if (!unusable.ok()) Finish(waiting_.front().get(), std::move(unusable));
-}
-
-size_t SchedulerCore::RunningSequences() const {
-  size_t sequences = 0;
-  for (const auto& request : running_) sequences += request->sequences.size();
-  return sequences;
-}
-
-// False: it has to wait. Errors: of CacheFormats::Get.
-absl::StatusOr<bool> SchedulerCore::TryAdmit(ActiveRequest& request) {
-  const PreparedRequest& prepared = request.prepared;
-  const int n = prepared.request.num_sequences;
-  if (RunningSequences() + n > static_cast<size_t>(options_.max_running_sequences)) return false;
-  KVP_ASSIGN_OR_RETURN(const auto format, formats_.Get(prepared.plan.config));
-  if (!parts_.arena->Reserve(prepared.plan.kv_peak_bytes)) {
-    // Planning refuses what can never fit, so memory comes free when a running request ends.
-    KVP_CHECK(!running_.empty()) << prepared.plan.kv_peak_bytes << " bytes do not fit the arena";
-    return false;
-  }
-  request.reserved_bytes = prepared.plan.kv_peak_bytes;
-  for (int i = 0; i < n; ++i) {
-    request.sequences.push_back(std::make_unique<Sequence>(
-        prepared.prompt_tokens.size(), parts_.executor->Start(prepared, i), format, parts_.arena));
-  }
-  request.unfinished = n;
-  request.admitted = parts_.now();
-  stats_.OnAdmitted(request);
-  return true;
-}
-
 void SchedulerCore::Finish(ActiveRequest* request, absl::Status status) {
   const bool was_admitted = request->admitted.has_value();
   Requests& from = was_admitted ? running_ : waiting_;
@@ -108,6 +75,7 @@ void SchedulerCore::Finish(ActiveRequest* request, absl::Status status) {
     if (finished.status.ok()) ObservePrediction(*finished.request, finished.usage);
     finished.request->sequences.clear();
     parts_.arena->Unreserve(finished.request->reserved_bytes);
+    drain_rate_.Release(finished.request->reserved_bytes, parts_.now());
     stats_.OnFinished(*finished.request, finished.usage);
   }
   finished_.push_back(std::move(finished));
@@ -151,7 +119,7 @@ Usage SchedulerCore::MakeUsage(const ActiveRequest& request) const {
 
 void SchedulerCore::Publish() {
   const uint64_t transform_bytes = parts_.transforms ? parts_.transforms->device_bytes() : 0;
-  stats_.Publish(parts_.arena->stats(), transform_bytes, running_, waiting_);
+  stats_.Publish(parts_.arena->stats(), transform_bytes, running_, waiting_, admission_);
 }
 
 }  // namespace kvpareto

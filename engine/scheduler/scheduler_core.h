@@ -2,8 +2,9 @@
 // produce. Time and the steps' computation are given to it, so that the engine and the simulator
 // run the same code.
 //
-// A round: DropCancelledAndExpired; Admit waiting requests in order of arrival while their
-// reservation fits; RunStep (step_planner.h); Publish statistics; tell the sinks of TakeFinished.
+// A round: DropCancelledAndExpired; Admit waiting requests by priority, then deadline, then arrival
+// while their reservation fits (admission.h); RunStep (step_planner.h); Publish statistics; tell
+// the sinks of TakeFinished.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,9 @@
 #include "engine/kv/arena.h"
 #include "engine/request.h"
 #include "engine/scheduler/active_request.h"
+#include "engine/scheduler/admission.h"
 #include "engine/scheduler/cache_format.h"
+#include "engine/scheduler/drain_rate.h"
 #include "engine/scheduler/pressure_relief.h"
 #include "engine/scheduler/stats_recorder.h"
 #include "engine/scheduler/step_executor.h"
@@ -55,10 +58,10 @@ class SchedulerCore {
  public:
   SchedulerCore(const SchedulerOptions& options, const SchedulerParts& parts);
 
-  // Puts a request at the end of the queue; its plan fits the arena.
-  void Enqueue(std::unique_ptr<ActiveRequest> request) { waiting_.push_back(std::move(request)); }
-  // Ends the requests of these handles (unknown ones are ignored) and those whose deadline has
-  // passed.
+  // The rules from now on; what has been admitted stays.
+  void SetSlo(std::shared_ptr<const ModelSlo> slo) { admission_.SetSlo(std::move(slo)); }
+  void Enqueue(std::unique_ptr<ActiveRequest> request);
+  // Ends the requests of these handles (unknown ones are ignored) and those whose time is over.
   void DropCancelledAndExpired(std::span<const RequestHandle> cancelled);
   void Admit();
   bool RunStep();  // false: there was nothing to do
@@ -67,7 +70,11 @@ class SchedulerCore {
   std::vector<FinishedRequest> TakeFinished() { return std::exchange(finished_, {}); }
 
   bool idle() const { return running_.empty() && waiting_.empty(); }
-  size_t num_waiting() const { return waiting_.size(); }
+  const std::vector<std::unique_ptr<ActiveRequest>>& waiting() const { return waiting_; }
+  const std::vector<std::unique_ptr<ActiveRequest>>& running() const { return running_; }
+  const AdmissionState& admission() const { return admission_.state(); }
+  // When a request that needs `bytes` more than what waits already may hope for them.
+  std::chrono::milliseconds RetryAfter(uint64_t bytes) const;
   CacheFormats& formats() { return formats_; }
   StatsRecorder& stats() { return stats_; }
   const StatsRecorder& stats() const { return stats_; }
@@ -81,8 +88,8 @@ class SchedulerCore {
     Sequence* sequence;
   };
 
-  absl::StatusOr<bool> TryAdmit(ActiveRequest& request);
-  size_t RunningSequences() const;
+  absl::Status Start(ActiveRequest& request);
+  absl::Status Refusal(const ActiveRequest& request, AdmissionVerdict verdict) const;
   std::vector<Slot> ChooseSlots(int* decode_rows, std::vector<int>* chunks) const;
   StepWork AllocateExtents(const std::vector<Slot>& slots, int decode_rows);
   void HandleOutput(const Slot& slot, StepOutput output);
@@ -96,7 +103,10 @@ class SchedulerCore {
   const SchedulerParts parts_;
   StatsRecorder stats_;
   CacheFormats formats_;
-  Requests waiting_, running_;  // in order of arrival
+  Requests waiting_;  // in the order in which they are to be admitted
+  Requests running_;  // in order of admission
+  Admission admission_;
+  DrainRate drain_rate_;
   std::vector<FinishedRequest> finished_;
 };
 

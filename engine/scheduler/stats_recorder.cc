@@ -58,8 +58,23 @@ void StatsRecorder::OnStep(int decode_rows, std::span<const int> chunk_tokens, d
   for (int tokens : chunk_tokens) Observe(current_.prefill_chunk_tokens, tokens);
 }
 
+// Of the classes that the SLO lists and those that have been seen.
+void StatsRecorder::SetLimits(const Admission& admission) {
+  const AdmissionState& state = admission.state();
+  current_.limit_bytes.try_emplace(kDefaultClass);
+  for (const ClassSlo& c : state.slo->classes) current_.limit_bytes.try_emplace(c.name);
+  for (const auto& [label, bytes] : current_.reserved_bytes)
+    current_.limit_bytes.try_emplace(label);
+  for (auto& [label, bytes] : current_.limit_bytes) bytes = state.ledger.BurstBytes(label);
+  for (const auto& [key, count] : admission.actions()) {
+    const std::string action(PressureActionName(key.second));
+    current_.pressure_actions_total[{key.first, action}] = count;
+  }
+}
+
 void StatsRecorder::Publish(const kv::ArenaStats& arena, uint64_t transform_bytes,
-                            const Requests& running, const Requests& waiting) {
+                            const Requests& running, const Requests& waiting,
+                            const Admission& admission) {
   current_.transform_bytes = transform_bytes;
   current_.capacity_bytes = arena.capacity_bytes;
   current_.arena_allocated_bytes = arena.allocated_bytes;
@@ -83,6 +98,7 @@ void StatsRecorder::Publish(const kv::ArenaStats& arena, uint64_t transform_byte
     ++current_.running[request->service_class()];
   }
   for (const auto& request : waiting) ++current_.waiting[request->service_class()];
+  SetLimits(admission);
   std::lock_guard lock(mutex_);
   published_ = current_;
 }

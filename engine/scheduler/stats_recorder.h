@@ -8,6 +8,7 @@
 
 #include "engine/kv/arena.h"
 #include "engine/scheduler/active_request.h"
+#include "engine/scheduler/admission.h"
 #include "engine/scheduler/step_planner.h"
 #include "engine/stats.h"
 
@@ -28,7 +29,7 @@ class StatsRecorder {
   // Engine thread: takes the state of arena and requests and publishes it, all of one instant.
   using Requests = std::vector<std::unique_ptr<ActiveRequest>>;
   void Publish(const kv::ArenaStats& arena, uint64_t transform_bytes, const Requests& running,
-               const Requests& waiting);
+               const Requests& waiting, const Admission& admission);
 
   // Any thread.
   EngineStats Snapshot() const;
@@ -37,6 +38,8 @@ class StatsRecorder {
   void ClearStepStart();
 
  private:
+  void SetLimits(const Admission& admission);
+
   EngineStats current_;  // engine thread only
 
   mutable std::mutex mutex_;  // guards what follows

@@ -45,6 +45,8 @@ class CountingEngine final : public Engine {
     return engine_.VisitAttentionWeights(visit);
   }
   void Drain(std::chrono::steady_clock::time_point deadline) override { engine_.Drain(deadline); }
+  absl::Status CheckSlo(const ModelSlo& slo) const override { return engine_.CheckSlo(slo); }
+  void SetSlo(const ModelSlo& slo) override { engine_.SetSlo(slo); }
   EngineStats Stats() const override { return engine_.Stats(); }
   const ModelInfo& model() const override { return engine_.model(); }
   const ParetoTable& table() const override { return engine_.table(); }

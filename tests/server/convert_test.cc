@@ -44,7 +44,7 @@ TEST(ToRequest, UnsetFieldsKeepTheEnginesDefaults) {
   EXPECT_EQ(request->sampling.top_logprobs, -1);
   EXPECT_FALSE(request->kv.memory_budget_bytes.has_value());
   EXPECT_FALSE(request->kv.accuracy_target.has_value());
-  EXPECT_EQ(request->kv.objective, Objective::kAccuracy);
+  EXPECT_EQ(request->kv.objective, std::nullopt);
   EXPECT_FALSE(request->deadline.has_value());
 }
 

@@ -16,6 +16,8 @@ namespace kvpareto::server {
 
 class FakeEngine final : public Engine {
  public:
+  static constexpr uint64_t kCapacityBytes = 1 << 20;
+
   FakeEngine() {
     info_.config.name = "fake";
     info_.config.context_tokens = 1000;
@@ -142,6 +144,17 @@ class FakeEngine final : public Engine {
     }
     for (const auto& [n, sink] : rest) sink->OnFinish(Draining(), Usage{});
   }
+  absl::Status CheckSlo(const ModelSlo& slo) const override {
+    return kvpareto::CheckSlo(slo, table_, kCapacityBytes);
+  }
+  void SetSlo(const ModelSlo& slo) override {
+    const std::lock_guard lock(mutex_);
+    slo_ = slo;
+  }
+  std::optional<ModelSlo> slo() const {
+    const std::lock_guard lock(mutex_);
+    return slo_;
+  }
   EngineStats Stats() const override {
     const std::lock_guard lock(mutex_);
     return stats_;
@@ -166,6 +179,7 @@ class FakeEngine final : public Engine {
   absl::Status prepare_error_;
   absl::Status submit_error_;
   EngineStats stats_;
+  std::optional<ModelSlo> slo_;
   uint64_t submitted_ = 0;
   std::map<uint64_t, std::shared_ptr<ResponseSink>> sinks_;
   std::map<uint64_t, Request> requests_;
