@@ -1,7 +1,7 @@
 # cmake --install, in the places of GNUInstallDirs. docs/deploy.md says what is where.
 include(GNUInstallDirs)
 
-set(programs kvpareto-tune)
+set(programs kvpareto-tune kvpareto-sim)
 if(KVPARETO_BUILD_SERVER)
   list(APPEND programs kvpareto-server kvpareto)
 endif()
@@ -26,7 +26,7 @@ endif()
 
 install(DIRECTORY deploy/tables DESTINATION ${data})
 install(DIRECTORY deploy/grafana deploy/prometheus DESTINATION ${data})
-install(FILES README.md CHANGELOG.md LICENSE NOTICE deploy/server.example.yaml DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES README.md CHANGELOG.md LICENSE NOTICE deploy/server.example.yaml deploy/slo.example.yaml deploy/slo.schema.json DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # A bundle is put anywhere, so it has no unit and no configuration with paths.

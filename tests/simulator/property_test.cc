@@ -1,0 +1,194 @@
+// What must hold for the scheduler whatever is asked of it: random SLOs, traffic, changes of SLO
+// and a prefix cache that fills the rest, through the simulator, checked after every round.
+#include <gtest/gtest.h>
+
+#include <deque>
+#include <set>
+
+#include "tests/simulator/random_scenario.h"
+
+namespace kvpareto::sim {
+namespace {
+
+constexpr int kScenarios = 2600;
+constexpr int kMostRounds = 100'000;
+constexpr int kRequestsPerScenario = 40;  // in all more than 100,000 random requests
+
+// A cache that takes what nobody needs, and gives back when asked.
+class CachedBytes final : public PressureRelief {
+ public:
+  explicit CachedBytes(kv::Arena* arena) : arena_(arena) {}
+
+  void Grow(uint64_t bytes) {
+    if (arena_->Reserve(bytes)) held_ += bytes;
+  }
+  uint64_t Free(const ReliefDemand& demand) override {
+    const uint64_t freed = std::min(held_, kv::AlignUp(demand.wanted_bytes, kv::kRegionAlignment));
+    arena_->Unreserve(freed);
+    held_ -= freed;
+    return freed;
+  }
+  uint64_t held() const { return held_; }
+
+ private:
+  kv::Arena* const arena_;
+  uint64_t held_ = 0;
+};
+
+// What one request met with. Lives as long as its scenario.
+struct Record {
+  bool accepted = false, admitted = false;
+  int finishes = 0;
+  absl::Status status;
+  double target = 0.0;    // its own, raised to the floor when it was planned
+  double accuracy = 1.0;  // of the plan it was admitted with
+};
+
+class Sink final : public ResponseSink {
+ public:
+  explicit Sink(Record* record) : record_(record) {}
+  void OnAdmitted(const Plan& plan) override {
+    record_->admitted = true;
+    record_->accuracy = plan.accuracy.value_or(0.0);
+  }
+  void OnDelta(Delta /*delta*/) override {}
+  void OnFinish(const absl::Status& status, const Usage& /*usage*/) override {
+    ++record_->finishes;
+    record_->status = status;
+  }
+
+ private:
+  Record* const record_;
+};
+
+// Holds after every round.
+void CheckArena(Replica& replica, const CachedBytes& cache) {
+  uint64_t reserved = cache.held(), allocated = 0;
+  for (const auto& request : replica.core().running()) {
+    uint64_t own = 0;
+    for (const auto& sequence : request->sequences) {
+      if (sequence) own += sequence->cache().allocated_bytes();
+    }
+    EXPECT_LE(own, request->reserved_bytes);
+    reserved += request->reserved_bytes;
+    allocated += own;
+  }
+  const kv::ArenaStats arena = replica.arena().stats();
+  EXPECT_EQ(reserved, arena.reserved_bytes);
+  EXPECT_EQ(allocated, arena.allocated_bytes);
+  EXPECT_LE(arena.reserved_bytes, arena.capacity_bytes);
+}
+
+// The metrics of a scrape add up to what the arena says.
+void CheckMetrics(Replica& replica) {
+  replica.core().Publish();
+  const EngineStats stats = replica.core().stats().Snapshot();
+  uint64_t allocated = 0;
+  for (const auto& [key, bytes] : stats.kv) allocated += bytes.allocated_bytes;
+  EXPECT_EQ(allocated, replica.arena().stats().allocated_bytes);
+}
+
+// The first waiting request of a class is not one that its guaranteed share has room for, unless
+// others still hold, from before a change of the SLO, what is guaranteed to it now.
+void CheckGuarantees(Replica& replica) {
+  const AdmissionState& state = replica.core().admission();
+  std::set<std::string> seen;
+  for (const auto& request : replica.core().waiting()) {
+    const std::string& name = request->service_class();
+    if (!seen.insert(name).second) continue;
+    const std::vector<Plan>& plans = request->prepared.alternatives;
+    const bool bends = state.slo->ClassFor(name).Allows(PressureAction::kAdmitLower);
+    const Holding wanted{.bytes = (bends ? plans.back() : plans.front()).kv_peak_bytes,
+                         .sequences = 1};
+    const uint64_t capacity = replica.arena().stats().capacity_bytes;
+    if (state.ledger.held_bytes() + wanted.bytes > capacity) continue;
+    EXPECT_FALSE(state.ledger.Guaranteed(name, wanted))
+        << name << " waits for " << wanted.bytes << " bytes that are guaranteed to it";
+  }
+}
+
+struct Scenario {
+  explicit Scenario(uint64_t seed)
+      : random(seed),
+        replica(WithCache(random.Options()), &ScenarioModel(), &ScenarioTable()),
+        cache(static_cast<CachedBytes&>(*replica.prefix_cache())) {}
+
+  static ReplicaOptions WithCache(ReplicaOptions options) {
+    options.prefix_cache = [](kv::Arena* arena) { return std::make_unique<CachedBytes>(arena); };
+    return options;
+  }
+
+  void ChangeSlo() { replica.SetSlo(std::make_shared<const ModelSlo>(random.Slo())); }
+
+  void Submit(double at) {
+    const TraceRequest request = random.Request(at);
+    Record& record = records.emplace_back();
+    const ModelSlo& slo = *replica.core().admission().slo;
+    const ClassSlo& rules = slo.ClassFor(request.service_class);
+    record.target = std::max(request.kv.accuracy_target.value_or(slo.accuracy.value_or(0.0)),
+                             rules.accuracy_floor.value_or(0.0));
+    record.accepted =
+        replica.Submit(request, std::to_string(records.size()), std::make_shared<Sink>(&record))
+            .ok();
+  }
+
+  void Run() {
+    ChangeSlo();
+    double at = 0.0;
+    for (int i = 0; i < kRequestsPerScenario; ++i) {
+      at += random.Chance(0.5) ? 0.0 : 0.05 * random.Uniform();
+      replica.AdvanceTo(Clock::time_point{
+          std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(at))});
+      if (random.Chance(0.02)) ChangeSlo();
+      if (random.Chance(0.2)) cache.Grow(uint64_t{4096} << random.Pick(0, 8));
+      Submit(at);
+    }
+    replica.Finish();
+  }
+
+  RandomScenario random;
+  Replica replica;
+  CachedBytes& cache;
+  std::deque<Record> records;
+};
+
+// Admitted requests end well, or by their own deadline; the others are told why not.
+void CheckRecords(const std::deque<Record>& records) {
+  for (const Record& record : records) {
+    EXPECT_EQ(record.finishes, record.accepted ? 1 : 0);
+    if (!record.admitted) continue;
+    EXPECT_TRUE(record.status.ok() || record.status.code() == absl::StatusCode::kDeadlineExceeded)
+        << record.status;
+    EXPECT_GE(record.accuracy, record.target);
+  }
+}
+
+TEST(PropertyTest, TheSchedulerKeepsItsPromises) {
+  uint64_t admitted = 0, refused = 0, lowered = 0;
+  for (uint64_t seed = 0; seed < kScenarios && !testing::Test::HasFailure(); ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    Scenario scenario(seed);
+    int round = 0;
+    scenario.replica.SetObserver([&] {
+      CheckArena(scenario.replica, scenario.cache);
+      CheckGuarantees(scenario.replica);
+      if (++round % 16 == 0) CheckMetrics(scenario.replica);
+      if (round == kMostRounds) {  // nothing waits for ever
+        scenario.replica.core().FinishAll(absl::InternalError("it does not end"));
+      }
+    });
+    scenario.Run();
+    CheckRecords(scenario.records);
+    EXPECT_EQ(scenario.replica.arena().stats().allocated_bytes, 0u);
+    EXPECT_EQ(scenario.replica.arena().stats().reserved_bytes, scenario.cache.held());
+    for (const Record& record : scenario.records) ++(record.admitted ? admitted : refused);
+    lowered += scenario.replica.core().stats().Snapshot().pressure_actions_total.size();
+  }
+  // The scenarios reach what they are for.
+  EXPECT_GT(admitted, uint64_t{kScenarios} * 10);
+  EXPECT_GT(refused, uint64_t{kScenarios});
+  EXPECT_GT(lowered, uint64_t{kScenarios} / 4);
+}
+
+}  // namespace
+}  // namespace kvpareto::sim
