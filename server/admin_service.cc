@@ -2,6 +2,7 @@
 
 #include "server/raw_message.h"
 #include "server/status_convert.h"
+#include "server/unary_call.h"
 
 namespace kvpareto::server {
 namespace {
@@ -41,6 +42,18 @@ grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* conte
     reactor->Finish(ToGrpcStatus(status, context));
   }
   return reactor;
+}
+
+grpc::ServerUnaryReactor* AdminService::ReloadSlo(grpc::CallbackServerContext* context,
+                                                  const grpc::ByteBuffer* in,
+                                                  grpc::ByteBuffer* out) {
+  return AnswerUnary<v1::ReloadSloRequest, v1::ReloadSloResponse>(
+      context, in, out,
+      [this](const v1::ReloadSloRequest& /*request*/, v1::ReloadSloResponse* response) {
+        KVP_RETURN_IF_ERROR(slo_->Reload());
+        response->set_content_hash(slo_->state().content_hash);
+        return absl::OkStatus();
+      });
 }
 
 }  // namespace kvpareto::server

@@ -150,6 +150,8 @@ absl::StatusOr<ServerConfig> ParseServerConfig(const std::string& yaml,
   KVP_RETURN_IF_ERROR(ReadListen(&listen, &config));
   KVP_RETURN_IF_ERROR(ReadModels(&root, folder, &config));
   KVP_RETURN_IF_ERROR(ReadServiceClasses(&root, &config));
+  KVP_RETURN_IF_ERROR(root.Read("slo", &config.slo_path));
+  config.slo_path = Resolve(config.slo_path, folder);
   KVP_ASSIGN_OR_RETURN(YamlMap limits, root.Map("limits"));
   KVP_RETURN_IF_ERROR(ReadLimits(&limits, &config.limits));
   KVP_ASSIGN_OR_RETURN(YamlMap drain, root.Map("drain"));

@@ -37,6 +37,7 @@ struct ServerConfig {
   std::vector<ModelEntry> models;
   std::string default_model;                            // a name in `models`
   std::vector<std::string> service_classes{"default"};  // always with "default"
+  std::string slo_path;                                 // memory SLOs; empty: none
   Limits limits;
   std::chrono::milliseconds drain_timeout{30'000};
   LogFormat log_format = LogFormat::kText;

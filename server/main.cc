@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <string>
 #include <thread>
@@ -35,13 +36,18 @@ sigset_t BlockSignals() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   return signals;
 }
 
-std::string WaitForSignal(const sigset_t& signals) {
-  int number = 0;
-  sigwait(&signals, &number);
+// The next signal that ends the process; each SIGHUP before it calls `reload`.
+std::string WaitForSignal(const sigset_t& signals, const std::function<void()>& reload) {
+  int number = SIGHUP;
+  while (number == SIGHUP) {
+    sigwait(&signals, &number);
+    if (number == SIGHUP) reload();
+  }
   return number == SIGINT ? "SIGINT" : "SIGTERM";
 }
 
@@ -64,11 +70,12 @@ int Run(const std::string& config_path) {
   if (!server.ok()) return Fail("cannot serve", server.status(), kExitFailure);
 
   NotifyServiceManager("READY=1");
-  LogInfo("stopping", {{"signal", WaitForSignal(signals)}});
+  const auto reload = [&] { (*server)->ReloadSlo().IgnoreError(); };  // it is logged
+  LogInfo("stopping", {{"signal", WaitForSignal(signals, reload)}});
   NotifyServiceManager("STOPPING=1");
   // A second signal ends the process the hard way.
   std::thread([signals] {
-    LogWarning("killed", {{"signal", WaitForSignal(signals)}});
+    LogWarning("killed", {{"signal", WaitForSignal(signals, [] {})}});
     std::_Exit(kExitFailure);
   }).detach();
   (*server)->DrainAndShutdown(std::chrono::steady_clock::now() + config->drain_timeout);

@@ -21,6 +21,16 @@ void AddMemory(const std::string& model, const EngineStats& stats, MetricFamilie
     families->AddGauge("kv_reserved_bytes", "Promised to admitted requests.",
                        {{"model", model}, {"class", name}}, bytes);
   }
+  for (const auto& [name, limit] : stats.limit_bytes) {
+    const Labels by_class = {{"model", model}, {"class", name}};
+    const auto found = stats.reserved_bytes.find(name);
+    const uint64_t reserved = found == stats.reserved_bytes.end() ? 0 : found->second;
+    families->AddGauge("kv_limit_bytes", "The most that the class may hold, as the SLO says.",
+                       by_class, limit);
+    families->AddGauge("kv_slo_headroom_bytes",
+                       "Limit - reserved; below 0 while a lowered limit is not reached yet.",
+                       by_class, static_cast<double>(limit) - static_cast<double>(reserved));
+  }
   for (const auto& [key, bytes] : stats.kv) {
     const Labels by_config = {
         {"model", model}, {"class", key.service_class}, {"config", key.config}};
@@ -57,6 +67,10 @@ void AddCounters(const std::string& model, const EngineStats& stats, MetricFamil
                           {"config", key.config},
                           {"reason", key.reason}},
                          count);
+  }
+  for (const auto& [key, count] : stats.pressure_actions_total) {
+    families->AddCounter("pressure_actions_total", "What was done for want of KV memory.",
+                         {{"model", model}, {"class", key.first}, {"action", key.second}}, count);
   }
   for (const auto& [name, count] : stats.running) {
     families->AddGauge("requests_running", "Requests that own memory.",
@@ -137,6 +151,15 @@ void AddTable(const std::string& model, const ParetoTable& table, MetricFamilies
   }
 }
 
+void AddSlo(const SloState& state, MetricFamilies* families) {
+  families->AddCounter("slo_reload_total", "Readings of the SLO file.", {{"result", "ok"}},
+                       state.reloads_ok);
+  families->AddCounter("slo_reload_total", "", {{"result", "error"}}, state.reloads_failed);
+  if (state.content_hash.empty()) return;
+  families->AddGauge("slo_info", "The SLO file in force.", {{"content_hash", state.content_hash}},
+                     1);
+}
+
 }  // namespace
 
 void AddEngineStats(const std::string& model, const EngineStats& stats, MetricFamilies* families) {
@@ -148,6 +171,7 @@ void AddEngineStats(const std::string& model, const EngineStats& stats, MetricFa
 std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   MetricFamilies families;
   families.AddGauge("build_info", "This program.", {{"version", KVPARETO_VERSION}}, 1);
+  AddSlo(slo_->state(), &families);
   families.AddGauge("device_memory_bytes", "Resident memory of the process, as the OS reports it.",
                     {{"device", "host"}, {"state", "resident"}}, ProcessResidentBytes());
   for (const auto& [key, count] : counter_->Snapshot()) {

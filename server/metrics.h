@@ -12,6 +12,7 @@
 #include "server/metric_families.h"
 #include "server/models.h"
 #include "server/request_counter.h"
+#include "server/slo_loader.h"
 
 namespace kvpareto::server {
 
@@ -21,8 +22,8 @@ class Metrics final : public prometheus::Collectable {
   // All outlive the metrics. Every class has its gauges from the start, for autoscalers that take a
   // missing series for an error.
   Metrics(const Models* models, const RequestCounter* counter,
-          const std::set<std::string>* service_classes)
-      : models_(models), counter_(counter), service_classes_(service_classes) {}
+          const std::set<std::string>* service_classes, const SloLoader* slo)
+      : models_(models), counter_(counter), service_classes_(service_classes), slo_(slo) {}
 
   std::vector<prometheus::MetricFamily> Collect() const override;
 
@@ -30,6 +31,7 @@ class Metrics final : public prometheus::Collectable {
   const Models* const models_;
   const RequestCounter* const counter_;
   const std::set<std::string>* const service_classes_;
+  const SloLoader* const slo_;
 };
 
 // The families of one engine's snapshot.

@@ -43,7 +43,8 @@ void ApplyLimits(const Limits& limits, grpc::ServerBuilder* builder) {
 Server::Server(const ServerConfig& config, std::unique_ptr<Models> models)
     : models_(std::move(models)),
       service_classes_(config.service_classes.begin(), config.service_classes.end()),
-      metrics_(std::make_shared<Metrics>(models_.get(), &counter_, &service_classes_)),
+      slo_(config.slo_path, models_.get(), &service_classes_),
+      metrics_(std::make_shared<Metrics>(models_.get(), &counter_, &service_classes_, &slo_)),
       workers_(config.limits.prepare_threads, config.limits.max_preparing_requests),
       health_(models_.get(), ServiceNames(), config.limits.step_stall),
       drainer_(models_.get(), &health_, &counter_),
@@ -54,11 +55,15 @@ Server::Server(const ServerConfig& config, std::unique_ptr<Models> models)
                           .stream_buffer_bytes = config.limits.stream_buffer_bytes}),
       model_service_(models_.get()),
       memory_service_(models_.get()),
-      admin_service_(&drainer_, config.drain_timeout) {}
+      admin_service_(&drainer_, config.drain_timeout, &slo_) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config,
                                                       std::unique_ptr<Models> models) {
   std::unique_ptr<Server> server(new Server(config, std::move(models)));
+  if (!config.slo_path.empty()) {
+    KVP_RETURN_IF_ERROR(server->slo_.Reload());
+    server->slo_.StartWatching();
+  }
   KVP_RETURN_IF_ERROR(server->ListenForMetrics(config.metrics_address));
   KVP_RETURN_IF_ERROR(server->Listen(config));
   return server;

@@ -19,6 +19,7 @@
 #include "server/model_service.h"
 #include "server/models.h"
 #include "server/request_counter.h"
+#include "server/slo_loader.h"
 #include "server/status.h"
 #include "server/worker_pool.h"
 
@@ -26,7 +27,8 @@ namespace kvpareto::server {
 
 class Server {
  public:
-  // Listens and serves. Errors: INVALID_ARGUMENT or UNAVAILABLE (LISTEN_FAILED) naming the address.
+  // Listens and serves. Errors: UNAVAILABLE (LISTEN_FAILED) naming the address; of
+  // SloLoader::Reload.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerConfig& config,
                                                        std::unique_ptr<Models> models);
   // Shuts down at once if that has not been done.
@@ -38,6 +40,9 @@ class Server {
   // 0 without a metrics port. As configured: an address with port 0 gets a free one.
   int metrics_port() const;
   const Metrics& metrics() const { return *metrics_; }
+
+  // Reads the SLO file again.
+  absl::Status ReloadSlo() { return slo_.Reload(); }
 
   // Drains until `deadline`, then closes every connection. Not from two threads at once.
   void DrainAndShutdown(std::chrono::steady_clock::time_point deadline);
@@ -53,6 +58,7 @@ class Server {
   // In order of construction: what is below uses what is above.
   const std::unique_ptr<Models> models_;
   const std::set<std::string> service_classes_;
+  SloLoader slo_;
   RequestCounter counter_;
   const std::shared_ptr<Metrics> metrics_;
   WorkerPool workers_;

@@ -75,8 +75,9 @@ int RunCommand(const Command& command, std::span<const std::string> words, Conso
 }  // namespace
 
 std::vector<Command> AllCommands() {
-  return {GenerateCommand(), ChatCommand(),   PlanCommand(),  TokensCommand(), ModelsCommand(),
-          TableCommand(),    MemoryCommand(), DrainCommand(), HealthCommand(), CompletionCommand()};
+  return {GenerateCommand(), ChatCommand(),   PlanCommand(),      TokensCommand(),
+          ModelsCommand(),   TableCommand(),  MemoryCommand(),    DrainCommand(),
+          SloCommand(),      HealthCommand(), CompletionCommand()};
 }
 
 int RunProgram(std::span<const std::string> words, Console& console) {

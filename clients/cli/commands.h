@@ -29,6 +29,7 @@ Command ModelsCommand();
 Command TableCommand();
 Command MemoryCommand();
 Command DrainCommand();
+Command SloCommand();
 Command HealthCommand();
 Command CompletionCommand();
 

@@ -53,7 +53,8 @@ class MetricsTest : public ::testing::Test {
     Models::Map engines;
     engines.emplace("m", std::move(engine));
     models_ = std::make_unique<Models>(std::move(engines), "m");
-    metrics_ = std::make_unique<Metrics>(models_.get(), &counter_, &classes_);
+    slo_ = std::make_unique<SloLoader>("", models_.get(), &classes_);
+    metrics_ = std::make_unique<Metrics>(models_.get(), &counter_, &classes_, slo_.get());
   }
   std::string Text() const {
     std::ostringstream out;
@@ -71,6 +72,7 @@ class MetricsTest : public ::testing::Test {
   FakeEngine* engine_;
   RequestCounter counter_;
   std::unique_ptr<Models> models_;
+  std::unique_ptr<SloLoader> slo_;
   std::unique_ptr<Metrics> metrics_;
 };
 
