@@ -1,0 +1,61 @@
+// A real model end to end, where scripts/fetch_model.sh has brought it: what the search finds in a
+// few samples of text predicts other text better than plain rounding.
+#include <filesystem>
+
+#include "autotuner/awq.h"
+#include "autotuner/perplexity.h"
+#include "gtest/gtest.h"
+#include "tests/support/temp_dir.h"
+
+namespace kvpareto::tune {
+namespace {
+
+const std::string kModel =
+    std::string(KVPARETO_SOURCE_DIR) + "/models/SmolLM2-135M-Instruct.Q4_1.gguf";
+
+// English that is in the tree.
+NamedText Document(const std::string& name) {
+  return {name, support::ReadBytes(std::string(KVPARETO_SOURCE_DIR) + "/docs/" + name)};
+}
+
+double MeanNll(const std::string& model) {
+  EngineOptions options;
+  options.model_path = model;
+  options.kv_capacity_bytes = uint64_t{64} << 20;
+  options.device = "cpu";
+  const auto engine = Engine::Create(options);
+  EXPECT_TRUE(engine.ok()) << engine.status();
+  const auto pieces = CutPieces(**engine, {Document("fidelity.md")}, 768, 256);
+  Progress progress("tokens", pieces->tokens);
+  const auto result = MeasurePerplexity(**engine, pieces->pieces, progress);
+  EXPECT_TRUE(result.ok()) << result.status();
+  return result->mean_nll;
+}
+
+TEST(AwqSmolLm2, BeatsPlainRoundingOnOtherText) {
+  if (!std::filesystem::exists(kModel)) GTEST_SKIP() << "no " << kModel;
+  const support::TempDir folder;
+  AwqOptions options;
+  options.model_path = kModel;
+  options.group_size = 64;  // divides 576
+  options.samples = 4;
+  options.sample_tokens = 128;
+  options.search_samples = 1;
+  options.device = "cpu";
+  options.grid = 0;
+  options.clip = false;
+  options.output_path = folder.File("plain");
+  ASSERT_TRUE(QuantizeAwq(options, {}).ok());
+  options.grid = 5;
+  options.clip = true;
+  options.output_path = folder.File("awq");
+  const auto found = QuantizeAwq(options, {Document("calibration.md")});
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->searched.size(), 90);  // 30 layers, grouped-query attention
+  const double exact = MeanNll(kModel), plain = MeanNll(folder.File("plain")),
+               awq = MeanNll(folder.File("awq"));
+  EXPECT_LT(awq - exact, 0.8 * (plain - exact)) << exact << " " << plain << " " << awq;
+}
+
+}  // namespace
+}  // namespace kvpareto::tune
