@@ -26,7 +26,8 @@ absl::Status OptionError(const char* option, const std::string& rule) {
 // The folder in which a checkpoint grows; gone again unless it is kept.
 class PartialFolder {
  public:
-  static absl::StatusOr<PartialFolder> Create(const std::string& path) {
+  static absl::StatusOr<PartialFolder> Create(std::string path) {
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
     std::error_code error;
     if (fs::exists(path, error)) {
       return MakeError(absl::StatusCode::kAlreadyExists, "OUTPUT_EXISTS", path + " exists already",

@@ -134,6 +134,7 @@ TEST_F(AwqTest, TheSameWhateverTheThreadsAndTheMemory) {
   support::WriteHfDirectory(ModelWithOutliers(), folder_.File("model"));
   ASSERT_TRUE(QuantizeAwq(Options("model", "one"), Texts()).ok());
   AwqOptions other = Options("model", "two");
+  other.output_path += "/";
   other.threads = 1;
   other.activation_bytes = 1;  // one layer at a time
   ASSERT_TRUE(QuantizeAwq(other, Texts()).ok());
