@@ -56,8 +56,8 @@ in_container() {
     mount -t proc proc "$root/proc"
     mount --bind "$models" "$root/models"
     mount -o remount,bind,ro "$root"
-    exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs chroot --userspec=10001:10001 \
-      "$root" "$@"' - "$rootfs" "$(dirname "$(readlink -f "$MODEL_FILE")")" "$@"
+    if touch "$root/written" 2>/dev/null; then echo "the root is writable" >&2; exit 1; fi
+    exec setpriv --no-new-privs chroot --userspec=10001:10001 "$root" "$@"' - "$rootfs" "$(dirname "$(readlink -f "$MODEL_FILE")")" "$@"
 }
 
 say "run"
