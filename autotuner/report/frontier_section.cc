@@ -8,6 +8,8 @@
 namespace kvpareto::tune {
 namespace {
 
+using Rows = std::vector<const ReportRow*>;
+
 constexpr double kLowestChange = -0.15;  // of task scores that plots tell apart
 
 std::string PercentTick(double share) { return ShortText(100.0 * share, 2) + "%"; }
@@ -44,7 +46,7 @@ std::vector<double> Values(const std::vector<ScatterPoint>& points) {
   return values;
 }
 
-std::string AccuracyPlot(const MarkedModel& marked, int64_t context) {
+std::string AccuracyPlot(const MarkedModel& marked, const Rows& rows, int64_t context) {
   ScatterPlot plot{
       .title = "Disagreement with bf16, contexts up to " + CountText(context) + " tokens",
       .description =
@@ -52,7 +54,7 @@ std::string AccuracyPlot(const MarkedModel& marked, int64_t context) {
           "the bf16 cache, against memory. Higher is better.",
       .x = marked.MemoryAxis(),
       .y_down = true};
-  for (const ReportRow* row : marked.rows()) {
+  for (const ReportRow* row : rows) {
     const ReportAccuracy* bucket = row->AccuracyAt(context);
     if (bucket == nullptr) continue;
     ScatterPoint point = marked.PointOf(*row);
@@ -71,7 +73,7 @@ std::string AccuracyPlot(const MarkedModel& marked, int64_t context) {
 
 // A plot of relative changes; `change_of` gives none for rows that have none.
 template <typename ChangeOf>
-std::string ChangePlot(const MarkedModel& marked, const std::string& title,
+std::string ChangePlot(const MarkedModel& marked, const Rows& rows, const std::string& title,
                        const ChangeOf& change_of) {
   ScatterPlot plot{.title = title,
                    .description =
@@ -79,7 +81,7 @@ std::string ChangePlot(const MarkedModel& marked, const std::string& title,
                        "against memory. Higher is better.",
                    .x = marked.MemoryAxis(),
                    .rule = 0.0};
-  for (const ReportRow* row : marked.rows()) {
+  for (const ReportRow* row : rows) {
     const std::optional<Interval> change = change_of(*row);
     if (!change) continue;
     ScatterPoint point = marked.PointOf(*row);
@@ -118,31 +120,31 @@ std::optional<Interval> ChangeAt(const ReportRow& row, int64_t context) {
   return Interval{.value = change, .low = change, .high = change};
 }
 
-std::string TaskPlots(const MarkedModel& marked) {
+std::string TaskPlots(const MarkedModel& marked, const Rows& rows) {
   std::set<int64_t> contexts;
-  for (const ReportRow* row : marked.rows()) {
+  for (const ReportRow* row : rows) {
     for (const ReportScore& task : row->tasks) contexts.insert(task.context);
   }
-  std::string html = ChangePlot(marked, "Task score, all tasks and contexts (95% intervals)",
+  std::string html = ChangePlot(marked, rows, "Task score, all tasks and contexts (95% intervals)",
                                 [](const ReportRow& row) -> std::optional<Interval> {
                                   return row.score ? row.score->relative : std::nullopt;
                                 });
   if (contexts.size() < 2) return html;
   for (const int64_t context : contexts) {
-    html += ChangePlot(marked, "Task score, contexts up to " + CountText(context) + " tokens",
+    html += ChangePlot(marked, rows, "Task score, contexts up to " + CountText(context) + " tokens",
                        [&](const ReportRow& row) { return ChangeAt(row, context); });
   }
   return html;
 }
 
-std::string SpeedPlot(const MarkedModel& marked, const std::string& title, int64_t context,
-                      double ReportSpeed::*speed) {
+std::string SpeedPlot(const MarkedModel& marked, const Rows& rows, const std::string& title,
+                      int64_t context, double ReportSpeed::*speed) {
   ScatterPlot plot{.title = title + " at a depth of " + CountText(context) + " tokens",
                    .description =
                        "Tokens per second of one sequence, against memory. Higher is "
                        "better.",
                    .x = marked.MemoryAxis()};
-  for (const ReportRow* row : marked.rows()) {
+  for (const ReportRow* row : rows) {
     if (!row->speed || row->speed->context != context) continue;
     ScatterPoint point = marked.PointOf(*row);
     point.y = *row->speed.*speed;
@@ -155,40 +157,47 @@ std::string SpeedPlot(const MarkedModel& marked, const std::string& title, int64
   return Figure(plot);
 }
 
-std::string SpeedPlots(const MarkedModel& marked) {
+std::string SpeedPlots(const MarkedModel& marked, const Rows& rows) {
   std::set<int64_t> contexts;
-  for (const ReportRow* row : marked.rows()) {
+  for (const ReportRow* row : rows) {
     if (row->speed) contexts.insert(row->speed->context);
   }
   std::string html;
   for (const int64_t context : contexts) {
-    html += SpeedPlot(marked, "Decode speed", context, &ReportSpeed::decode);
-    html += SpeedPlot(marked, "Prefill speed", context, &ReportSpeed::prefill);
+    html += SpeedPlot(marked, rows, "Decode speed", context, &ReportSpeed::decode);
+    html += SpeedPlot(marked, rows, "Prefill speed", context, &ReportSpeed::prefill);
   }
   return html;
 }
 
-std::string Legend(const MarkedModel& marked) {
-  std::string html =
-      "<p class=\"legend\"><span class=\"key ours\"></span>this search; numbered and filled: on "
-      "the "
-      "frontier, see the table below "
-      "<span class=\"key paper\"></span>formats of KV Pareto (arXiv 2512.01953), A, B, \u2026 "
-      "<span class=\"key reference\"></span>bf16";
-  if (marked.model().weights.size() > 1) {
-    html += " \u00B7 circles: weights as in the file, squares: AWQ 4-bit, triangles: bf16";
-  }
-  return html + "<br>Losses of task score beyond 15% stand at the lower edge.</p>\n";
-}
+constexpr char kLegend[] =
+    "<p class=\"legend\"><span class=\"key ours\"></span>this search; numbered and filled: on the "
+    "frontier, see the table below <span class=\"key paper\"></span>formats of KV Pareto (arXiv "
+    "2512.01953), A, B, \u2026 <span class=\"key reference\"></span>bf16<br>Losses of task score "
+    "beyond 15% stand at the lower edge.</p>\n";
 
 }  // namespace
 
 std::string FrontierSection(const MarkedModel& marked) {
-  std::string plots;
-  for (const int64_t context : marked.report().contexts) plots += AccuracyPlot(marked, context);
-  plots += TaskPlots(marked) + SpeedPlots(marked);
-  if (plots.empty()) return "<h3>Frontiers</h3>\n<p>Nothing has been measured yet.</p>\n";
-  return "<h3>Frontiers</h3>\n" + Legend(marked) + "<div class=\"plots\">\n" + plots + "</div>\n";
+  std::string html;
+  for (const ReportWeights& weights : marked.model().weights) {
+    Rows rows;
+    for (const ReportRow* row : marked.rows()) {
+      if (row->weights == weights.kind) rows.push_back(row);
+    }
+    std::string plots;
+    for (const int64_t context : marked.report().contexts) {
+      plots += AccuracyPlot(marked, rows, context);
+    }
+    plots += TaskPlots(marked, rows) + SpeedPlots(marked, rows);
+    if (plots.empty()) continue;
+    if (marked.model().weights.size() > 1) {
+      html += "<h4>Weights " + Escape(WeightsText(weights.kind)) + "</h4>\n";
+    }
+    html += "<div class=\"plots\">\n" + plots + "</div>\n";
+  }
+  if (html.empty()) return "<h3>Frontiers</h3>\n<p>Nothing has been measured yet.</p>\n";
+  return "<h3>Frontiers</h3>\n" + std::string(kLegend) + html;
 }
 
 }  // namespace kvpareto::tune

@@ -104,7 +104,12 @@ std::string TableHtml(const std::string& caption, const std::vector<std::string>
   std::string html = "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"" +
                      Escape(caption) + "\">\n<table>\n<caption>" + Escape(caption) +
                      "</caption>\n<thead><tr>";
-  for (const std::string& header : headers) html += "<th scope=\"col\">" + Escape(header) + "</th>";
+  for (size_t i = 0; i < headers.size(); ++i) {
+    const bool number =
+        !rows.empty() && i < rows.front().cells.size() && rows.front().cells[i].number;
+    html += std::string("<th scope=\"col\"") + (number ? " class=\"num\"" : "") + ">" +
+            Escape(headers[i]) + "</th>";
+  }
   html += "</tr></thead>\n<tbody>\n";
   for (const TableRow& row : rows) {
     html += "<tr";

@@ -14,23 +14,21 @@ std::string LetterOf(size_t index) {
   return index < 26 ? letter : letter + std::to_string(index / 26);
 }
 
-PointShape ShapeOf(const std::string& weights) {
-  if (weights == "awq4") return PointShape::kSquare;
-  return weights == "bf16" ? PointShape::kTriangle : PointShape::kCircle;
-}
-
 }  // namespace
 
 MarkedModel::MarkedModel(const Report& report, const ReportModel& model, size_t index)
     : report_(report), model_(model) {
-  for (const ReportWeights& weights : model.weights) {
-    for (const ReportRow& row : weights.rows) rows_.push_back(&row);
-  }
-  std::stable_sort(rows_.begin(), rows_.end(), [&](const ReportRow* a, const ReportRow* b) {
-    return MemoryOf(*a) < MemoryOf(*b);
-  });
+  for (const ReportWeights& weights : model.weights) MarkRows(weights, index);
+}
+
+void MarkedModel::MarkRows(const ReportWeights& weights, size_t index) {
+  const size_t first = rows_.size();
+  for (const ReportRow& row : weights.rows) rows_.push_back(&row);
+  std::stable_sort(
+      rows_.begin() + static_cast<std::ptrdiff_t>(first), rows_.end(),
+      [&](const ReportRow* a, const ReportRow* b) { return MemoryOf(*a) < MemoryOf(*b); });
   size_t ours = 0, paper = 0;
-  for (size_t i = 0; i < rows_.size(); ++i) {
+  for (size_t i = first; i < rows_.size(); ++i) {
     const ReportRow& row = *rows_[i];
     RowMark& mark = marks_[&row];
     mark.id = "m" + std::to_string(index) + "r" + std::to_string(i);
@@ -90,7 +88,6 @@ ScatterPoint MarkedModel::PointOf(const ReportRow& row) const {
                        : row.is_reference() ? "reference"
                                             : "ours",
           .emphasized = !mark.label.empty(),
-          .shape = ShapeOf(row.weights),
           .label = mark.label,
           .tip = TipOf(row),
           .id = mark.id};

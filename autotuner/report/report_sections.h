@@ -12,8 +12,9 @@ namespace kvpareto::tune {
 
 // What a row is called in plots and tables of its model.
 struct RowMark {
-  std::string id;     // for HTML: letters and digits
-  std::string label;  // "3" on our frontier, "B" of the paper's formats, "bf16"; else empty
+  std::string id;  // for HTML: letters and digits
+  // "3" on the frontier of its weights, "B" of the paper's formats, "bf16"; else empty.
+  std::string label;
 };
 
 // One model's rows with their marks, and the axis that all its plots share.
@@ -24,7 +25,7 @@ class MarkedModel {
 
   const Report& report() const { return report_; }
   const ReportModel& model() const { return model_; }
-  const std::vector<const ReportRow*>& rows() const { return rows_; }  // by memory
+  const std::vector<const ReportRow*>& rows() const { return rows_; }  // by weights and memory
   const RowMark& MarkOf(const ReportRow& row) const { return marks_.at(&row); }
   // On the frontier of some context, one of the paper's formats, or bf16.
   bool IsMarked(const ReportRow& row) const { return !MarkOf(row).label.empty(); }
@@ -35,6 +36,7 @@ class MarkedModel {
   ScatterPoint PointOf(const ReportRow& row) const;  // without y
 
  private:
+  void MarkRows(const ReportWeights& weights, size_t index);
   std::string TipOf(const ReportRow& row) const;
 
   const Report& report_;

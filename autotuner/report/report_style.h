@@ -16,6 +16,7 @@ body { margin: 0 auto; max-width: 1180px; padding: 28px 24px 64px; background: v
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 4px; }
 h2 { font-size: 1.35rem; margin: 44px 0 8px; padding-top: 18px; border-top: 1px solid var(--line); }
 h3 { font-size: 1.05rem; margin: 30px 0 6px; }
+h4 { font-size: .95rem; margin: 22px 0 6px; }
 p { max-width: 78ch; margin: 6px 0 12px; }
 .lead, .legend, figcaption, caption { color: var(--soft); }
 .warning { border-left: 3px solid var(--theirs); padding-left: 10px; }
@@ -68,6 +69,9 @@ th, td { text-align: left; padding: 4px 12px 4px 0; border-bottom: 1px solid var
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 tbody th { font-weight: 600; }
 td.num { text-align: right; white-space: nowrap; }
+thead .num { text-align: right; }
+tbody th { white-space: nowrap; }
+details:not([open]) > :not(summary) { display: none; }
 td summary, td > code { white-space: nowrap; }
 td details code { display: block; max-width: 46ch; }
 tr.ours > th { color: var(--ours); } tr.paper > th { color: var(--theirs); }

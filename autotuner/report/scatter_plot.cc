@@ -110,21 +110,8 @@ class Drawing {
           "y2=\"%.1f\"/>",
           x, Y(*point.low), x, Y(*point.high));
     }
-    svg_ += Shape(point, x, y) + "</g>\n";
-  }
-  static std::string Shape(const ScatterPoint& point, double x, double y) {
-    const double r = point.emphasized ? 4.5 : 3.2;
-    switch (point.shape) {
-      case PointShape::kSquare:
-        return absl::StrFormat("<rect x=\"%.1f\" y=\"%.1f\" width=\"%g\" height=\"%g\"/>", x - r,
-                               y - r, 2 * r, 2 * r);
-      case PointShape::kTriangle:
-        return absl::StrFormat("<path d=\"M%.1f %.1fl%g %gh%gz\"/>", x, y - 1.2 * r, 1.15 * r,
-                               2.1 * r, -2.3 * r);
-      case PointShape::kCircle:
-        break;
-    }
-    return absl::StrFormat("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%g\"/>", x, y, r);
+    svg_ += absl::StrFormat("<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%g\"/></g>\n", x, y,
+                            point.emphasized ? 4.5 : 3.2);
   }
 
   // Beside their points where no point or other label is; otherwise nowhere: the tip has the name.

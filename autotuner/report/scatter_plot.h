@@ -9,17 +9,14 @@
 
 namespace kvpareto::tune {
 
-enum class PointShape : uint8_t { kCircle, kSquare, kTriangle };
-
 struct ScatterPoint {
   double x = 0.0, y = 0.0;
   std::optional<double> low, high;  // ends of a whisker
   std::string css_class;            // what it is: "ours", "paper", "reference"
   bool emphasized = false;          // filled, and labelled where there is room
-  PointShape shape = PointShape::kCircle;
-  std::string label;  // a few characters beside it; plain text
-  std::string tip;    // what it says when pointed at; plain text, lines
-  std::string id;     // of its row in tables
+  std::string label;                // a few characters beside it; plain text
+  std::string tip;                  // what it says when pointed at; plain text, lines
+  std::string id;                   // of its row in tables
 };
 
 struct ScatterPlot {
