@@ -1,5 +1,6 @@
 // Memory against accuracy, task scores and speed, context by context.
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "autotuner/report/html.h"
@@ -13,7 +14,10 @@ using Rows = std::vector<const ReportRow*>;
 constexpr double kLowestChange = -0.15;  // of task scores that plots tell apart
 
 std::string PercentTick(double share) { return ShortText(100.0 * share, 2) + "%"; }
-std::string SignedPercentTick(double share) { return SignedPercentText(share); }
+std::string SignedPercentTick(double share) {
+  const bool whole = std::abs(100.0 * share - std::round(100.0 * share)) < 1e-6;
+  return SignedPercentText(share, whole ? 0 : 1);
+}
 
 // The points, in the order of x, that improve on all before them.
 std::vector<size_t> Stairs(const std::vector<ScatterPoint>& points, bool small_is_good) {

@@ -43,8 +43,7 @@ std::string ProvenanceSection(const Report& report) {
       Line("Version", Escape(report.tool_version)),
       Line("Tuning file, SHA-256", "<code>" + Escape(report.spec_digest) + "</code>"),
       Line("Search", Escape(report.mode) + ", seed " + std::to_string(report.seed)),
-      Line("Text", Escape(report.text) + ", " + CountText(report.windows) + " windows, the last " +
-                       CountText(report.decode_tokens) + " tokens of each context counted")};
+      Line("Text", Escape(report.text))};
   for (const ReportModel& model : report.models) AddModel(model, rows);
   return "<section>\n<h2>Provenance</h2>\n" +
          TableHtml("What was measured, with what, on what", {"", ""}, rows) +

@@ -57,6 +57,7 @@ ReportRow ReadRow(const JsonView& json, const std::string& weights) {
                 .memory = {},
                 .accuracy = {},
                 .speed = {},
+                .peak = {},
                 .tasks = {},
                 .score = {},
                 .frontier = json.Integers("frontier"),
@@ -73,6 +74,12 @@ ReportRow ReadRow(const JsonView& json, const std::string& weights) {
     row.speed = ReportSpeed{.prefill = speed.Number("prefill_tokens_per_second"),
                             .decode = speed.Number("decode_tokens_per_second"),
                             .context = speed.Integer("context_tokens")};
+  }
+  if (json.Has("measured_memory")) {
+    const JsonView peak = json.Object("measured_memory");
+    row.peak = ReportPeak{.context = peak.Integer("context_tokens"),
+                          .predicted = peak.Integer("predicted_peak_bytes"),
+                          .measured = peak.Integer("measured_peak_bytes")};
   }
   for (const JsonView& task : json.Objects("tasks")) row.tasks.push_back(ReadScore(task));
   if (json.Has("score")) row.score = ReadScore(json.Object("score"));
@@ -172,8 +179,6 @@ absl::StatusOr<Report> ParseReport(std::string_view text) {
                 .text = json.Text("text"),
                 .mode = json.Text("mode"),
                 .seed = json.Integer("seed"),
-                .decode_tokens = json.Integer("decode_tokens"),
-                .windows = json.Integer("windows"),
                 .complete = json.Boolean("complete", true),
                 .contexts = json.Integers("contexts"),
                 .memory_tokens = json.Integers("memory_tokens"),

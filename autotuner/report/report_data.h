@@ -42,6 +42,10 @@ struct ReportSpeed {
   int64_t context = 0;
 };
 
+struct ReportPeak {  // of one request of `context` tokens, in bytes
+  int64_t context = 0, predicted = 0, measured = 0;
+};
+
 struct ReportRow {
   std::string name, config, group, stage, failure;
   std::vector<std::string> techniques;
@@ -49,6 +53,7 @@ struct ReportRow {
   std::vector<ReportMemory> memory;
   std::vector<ReportAccuracy> accuracy;
   std::optional<ReportSpeed> speed;
+  std::optional<ReportPeak> peak;
   std::vector<ReportScore> tasks;
   std::optional<ReportScore> score;
   std::vector<int64_t> frontier;  // contexts at which nothing dominates it
@@ -95,7 +100,7 @@ struct ReportModel {
 
 struct Report {
   std::string tool_version, command, date, machine, spec_digest, text, mode;
-  int64_t seed = 0, decode_tokens = 0, windows = 0;
+  int64_t seed = 0;
   bool complete = true;
   std::vector<int64_t> contexts, memory_tokens;
   std::vector<ReportModel> models;

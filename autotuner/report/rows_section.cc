@@ -20,7 +20,7 @@ std::vector<std::string> Headers(const MarkedModel& marked) {
     headers.push_back("KL mean / p99");
   }
   headers.insert(headers.end(), {"Task score change (95%)", "Items changed", "Prefill tokens/s",
-                                 "Decode tokens/s", "Note"});
+                                 "Decode tokens/s", "Peak predicted / measured", "Note"});
   return headers;
 }
 
@@ -68,6 +68,9 @@ TableRow RowCells(const MarkedModel& marked, const ReportRow& row) {
   add(!scored ? "" : CountText(row.score->changed) + " of " + CountText(row.score->items));
   add(row.speed ? ShortText(row.speed->prefill) : "");
   add(row.speed ? ShortText(row.speed->decode) : "");
+  add(row.peak ? CountText(row.peak->predicted) + " / " + CountText(row.peak->measured) + " B at " +
+                     CountText(row.peak->context)
+               : "");
   add(NoteOf(row), false);
   return cells;
 }

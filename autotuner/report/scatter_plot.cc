@@ -9,7 +9,7 @@ namespace kvpareto::tune {
 namespace {
 
 constexpr double kWidth = 460, kHeight = 320;
-constexpr double kLeft = 58, kRight = 14, kTop = 12, kBottom = 46;
+constexpr double kLeft = 62, kRight = 28, kTop = 12, kBottom = 46;
 constexpr double kCharacter = 6.6, kLine = 11;  // of labels
 
 struct Box {

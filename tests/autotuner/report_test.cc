@@ -33,6 +33,10 @@ json Row(const std::string& name, const std::string& group, double kv, double di
                {{"prefill_tokens_per_second", 900.0},
                 {"decode_tokens_per_second", 40.0 - kv},
                 {"context_tokens", 2048}}},
+              {"measured_memory",
+               {{"context_tokens", 2048},
+                {"predicted_peak_bytes", 1234567},
+                {"measured_peak_bytes", 1234560}}},
               {"tasks",
                {{{"task", "qa"},
                  {"context", 4096},
@@ -150,7 +154,8 @@ TEST(ReportTest, HoldsEveryRowOfTheFrontierInTablesAndPlots) {
        {"contexts up to 1,024 tokens", "contexts up to 4,096 tokens", "Decode speed",
         "Task score, all tasks", "Less than eager", "What each technique contributes",
         "Bits by layer", "when one layer alone is quantized", "recent + rotation + sink",
-        "kvpareto-tune run tiny.yaml", "the paper\u2019s formats"}) {
+        "kvpareto-tune run tiny.yaml", "1,234,567 / 1,234,560 B at 2,048",
+        "the paper\u2019s formats"}) {
     EXPECT_THAT(html, HasSubstr(part));
   }
   EXPECT_THAT(html, HasSubstr(">1</text>"));  // the marks of our frontier, by memory
