@@ -10,9 +10,11 @@ namespace {
 using kv::CodecId;
 using kv::kBlockTokens;
 
-// A part has at least this many tiles, two for each warp: shorter ones would spend their time on
-// merging. Twice as many are better where that is enough to keep the device busy.
-constexpr int kMinPartTiles = 8;
+// A part has at least this many tiles, three for each warp, or two of open ones, which are larger:
+// shorter ones would spend their time on merging. More are better where that is enough to keep the
+// device busy.
+constexpr int kMinPartTiles = 12;
+constexpr int kMinOpenPartTiles = 8;
 constexpr int kLongPartTiles = 16;
 constexpr int kBusyBlocks = 2;  // per multiprocessor
 // The sink and the last block are parts of their own, and do not count towards a sequence's aim.
@@ -194,8 +196,9 @@ int DecodePlanner::PartTiles(const AttentionArgs& args, const kv::LayerCodecs& c
     return DivideUp(count, std::clamp(parts, 1, kMaxParts - kOtherParts));
   };
   const int most = DecodeBlocksAtOnce(codecs.k, codecs.v, args.head_dim);
-  const int part =
-      std::max({kMinPartTiles, std::min(kLongPartTiles, tiles(kBusyBlocks)), tiles(most)});
+  const bool open = codecs.k == CodecId::kBf16 && codecs.v == CodecId::kBf16;
+  const int part = std::max({open ? kMinOpenPartTiles : kMinPartTiles,
+                             std::min(kLongPartTiles, tiles(kBusyBlocks)), tiles(most)});
   return DivideUp(part, 4) * 4;
 }
 

@@ -145,7 +145,6 @@ void LaunchQueue::Instantiate(Graph& graph) {
 
 void LaunchQueue::Flush() {
   if (segment_.launches.empty() && segment_.upload_end == segment_.upload_begin) return;
-  first_ = false;
   const auto done = [&] { segment_.Clear(next_); };
   if (segment_.launches.size() < kMinGraphLaunches || error_ != cudaSuccess) {
     Issue(segment_);
@@ -174,7 +173,7 @@ void LaunchQueue::Flush() {
 
 void LaunchQueue::Rewind() {
   next_ = 0;
-  first_ = true;
+  limit_ = kFirstLaunches;
   for (Recent& recent : recent_) recent = {};
   segment_.Clear(0);
 }

@@ -51,7 +51,10 @@ class LaunchQueue {
     segment_.launches.push_back({reinterpret_cast<const void*>(kernel), shape,
                                  segment_.arg_offsets.size(), sizeof...(Params)});
     (AddArgument(&args, sizeof(Params)), ...);
-    if (segment_.launches.size() >= (first_ ? kFirstLaunches : kSegmentLaunches)) Flush();
+    if (segment_.launches.size() < limit_) return;
+    Flush();
+    limit_ =
+        limit_ * kSegmentGrowth < kSegmentLaunches ? limit_ * kSegmentGrowth : kSegmentLaunches;
   }
 
   // The place of a small table on the device; it is there when launches noted from now on run,
@@ -74,9 +77,11 @@ class LaunchQueue {
   cudaError_t TakeError();
 
  private:
-  // Few at first, so that the device starts early in a step.
+  // Of a segment. Few at first, so that the device starts early in a step; then as many as it is
+  // busy with while the host collects the next ones.
   static constexpr size_t kFirstLaunches = 16;
-  static constexpr size_t kSegmentLaunches = 64;
+  static constexpr size_t kSegmentGrowth = 2;
+  static constexpr size_t kSegmentLaunches = 128;
   static constexpr size_t kMinGraphLaunches = 16;
   static constexpr size_t kMaxGraphs = 128;
   static constexpr int kRecent = 8;
@@ -126,7 +131,7 @@ class LaunchQueue {
   Recent recent_[kRecent];
   int recent_next_ = 0;
   Segment segment_;
-  bool first_ = true;                         // segment since the last Rewind
+  size_t limit_ = kFirstLaunches;
   std::unordered_set<const void*> prepared_;  // kernels that Prepare has seen
   std::deque<Graph> graphs_;                  // oldest first
   size_t next_guess_ = 0;                     // the graph after the one replayed last

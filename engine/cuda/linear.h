@@ -52,7 +52,7 @@ class Linear {
   void RunDecode(const ProjectArgs& args);
   void DecodeRows(const ProjectArgs& args, int first_row, int rows, bool gated);
   bool RunBatch(const LinearDecodeParams& linear, PackRowsParams& source);
-  BatchPlan PlanOf(const PackedMatrix& matrix, int rows, bool gated);
+  const BatchPlan& PlanOf(const PackedMatrix& matrix, int rows, bool gated);
   void RunPrefill(const LinearArgs& args, int first_row, int rows);
   void Multiply(const Product& product);
   // The algorithm for a width and depth. It does not depend on the number of rows, so that a row's
@@ -63,6 +63,8 @@ class Linear {
   cublasLtHandle_t handle_ = nullptr;
   // By n, k and whether y is aligned to 16 bytes.
   std::map<std::tuple<int, int, bool>, cublasLtMatmulAlgo_t> algorithms_;
+  // By what of a matrix it depends on, rows at a time, and whether there is a gate.
+  std::map<std::tuple<CodeFormat, bool, int, int, int, int, bool>, BatchPlan> plans_;
   Scratch packed_x_;     // activations of decode rows as B operands
   Scratch packed_sums_;  // of these over groups of columns
   Scratch rounded_x_;    // activations of prefill rows as bf16

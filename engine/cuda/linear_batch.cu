@@ -1,6 +1,7 @@
 // Several rows: a block keeps their activations of some ranges of columns in shared memory and goes
-// through pairs of panels; each warp takes one range of one pair. The blocks of a cluster share the
-// ranges of as many pairs as they are, and each adds up the sums of one pair from all of them.
+// through strips of one or two panels, several at a time; each warp takes one range of one strip.
+// The blocks of a cluster share the ranges, and add up the sums of all of them, each its part of
+// the outputs.
 #include <map>
 #include <tuple>
 
@@ -12,64 +13,82 @@
 namespace kvpareto::cuda {
 namespace {
 
-constexpr int kPanels = 2;
-constexpr int kPairRows = kPanels * kPanelRows;
+// Of a block: as many as there are ranges of columns, or more where clusters are few and one would
+// get two sets while others have one. More warps have fewer registers each.
+constexpr int kFewWarps = kLinearWarps;
+constexpr int kManyWarps = 12;
 constexpr size_t kWarpBytes = 8 << 10;  // copied ahead
 constexpr int kStepBytes = 256;         // of a B operand of a tile
 
-template <typename Format, int kTiles>
+// What a block has in shared memory, one after the other:
+//   slots of copies, [warps][kDepth]
+//   sums, [buffers][warps][token][row of a strip]; two buffers, so that blocks may be one set apart
+//   the activations, [tiles][blocks of the ranges][4 steps][32 lanes][2 words]
+//   and their sums, [tiles][groups of the ranges][8]
+template <typename Format, int kTiles, int kPanels>
 struct BatchShared {
   using S = Stream<Format, kTiles, kPanels, false>;
+  using Slot = typename S::Slot;
   static constexpr int kDepth = S::Depth(kWarpBytes);
-  static constexpr int kOutputs = kTiles * 8 * kPairRows;  // of a pair of panels
-  typename S::Slot slots[kLinearWarps][kDepth];
-  // Of two sets of pairs, so that blocks may be one set apart: [token][row].
-  float partial[2][kLinearWarps][kOutputs];
-  // Then the activations, [tiles][blocks of the ranges][4 steps][32 lanes][2 words], and their
-  // sums, [tiles][groups of the ranges][8].
+  static constexpr int kRows = kPanels * kPanelRows;  // of a strip
+  static constexpr int kOutputs = kTiles * 8 * kRows;
+  static constexpr size_t kUnitBytes =
+      kTiles * (Format::kBlocks * 4 * kStepBytes +
+                (Format::kHasParams ? Format::kGroups * 8 * sizeof(float) : 0));
+  __host__ __device__ static size_t Bytes(int warps, int buffers) {
+    return warps * (kDepth * sizeof(Slot) + buffers * kOutputs * sizeof(float));
+  }
 };
 
-// The pairs of panels of a matrix: neighbours, or a gate's panel and what it gates.
-struct PairList {
+// The strips of a matrix: neighbouring panels, or a gate's panel and what it gates.
+template <int kPanels>
+struct StripList {
   int gate_panels;  // 0: no gate
   int last_panel;
-  __host__ __device__ PairList(const PackedMatrix& w, bool gated)
+  __host__ __device__ StripList(const PackedMatrix& w, bool gated)
       : gate_panels(gated ? w.panels() / 2 : 0), last_panel(w.panels() - 1) {}
   __host__ __device__ int count() const {
     return gate_panels > 0 ? gate_panels : last_panel / kPanels + 1;
   }
-  __device__ void Get(int pair, int (&panels)[kPanels]) const {
-    panels[0] = gate_panels > 0 ? pair : kPanels * pair;
-    panels[1] = gate_panels > 0 ? pair + gate_panels : min(kPanels * pair + 1, last_panel);
+  __device__ void Get(int strip, int (&panels)[kPanels]) const {
+    panels[0] = gate_panels > 0 ? strip : kPanels * strip;
+    if constexpr (kPanels == 2) {
+      panels[1] = gate_panels > 0 ? strip + gate_panels : min(kPanels * strip + 1, last_panel);
+    }
   }
 };
 
 // Copies `bytes` per tile, from [tiles][pitch] to [tiles][bytes], without waiting.
 __device__ __forceinline__ void CopyTiles(const void* from, size_t pitch, int bytes, int tiles,
-                                          uint8_t* to) {
+                                          int threads, uint8_t* to) {
   for (int t = 0; t < tiles; ++t) {
     const uint8_t* const tile = static_cast<const uint8_t*>(from) + t * pitch;
 #pragma unroll 8
-    for (int i = threadIdx.x * 16; i < bytes; i += kLinearThreads * 16) {
+    for (int i = threadIdx.x * 16; i < bytes; i += threads * 16) {
       CopyAsync<16>(to + size_t(t) * bytes + i, tile + i);
     }
   }
 }
 
-// Writes the outputs of a pair; value(token, row of the pair) are whole sums.
-template <int kTiles, typename Value>
-__device__ __forceinline__ void StoreOutputs(const LinearDecodeParams& p, const PairList& pairs,
-                                             int pair, const Value& value) {
-  if (pair >= pairs.count()) return;
-  const int rows = p.gated ? kPanelRows : kPairRows;
-  for (int i = threadIdx.x; i < kTiles * 8 * rows; i += kLinearThreads) {
-    // Rows fastest: neighbouring threads write neighbouring outputs.
-    const int r = i % rows, token = i / rows, out = pair * rows + r;
-    if (token >= p.tokens || (!p.gated && out >= p.w.rows)) continue;
+// Writes the outputs of strips [first, first + count), shared among the threads of a cluster:
+// value(strip - first, token, row of the strip) are whole sums.
+template <int kTiles, int kPanels, typename Value>
+__device__ __forceinline__ void StoreOutputs(const LinearDecodeParams& p,
+                                             const StripList<kPanels>& strips, int first, int count,
+                                             int thread, int threads, const Value& value) {
+  // Rows fastest: neighbouring threads write neighbouring outputs. All sizes are powers of two.
+  constexpr int kTokens = kTiles * 8;
+  const int row_bits = p.gated || kPanels == 1 ? 4 : 5;
+  static_assert(kPanelRows == 1 << 4 && kPanels <= 2 && (kTokens & (kTokens - 1)) == 0);
+  for (int i = thread; i < (count * kTokens) << row_bits; i += threads) {
+    const int r = i & ((1 << row_bits) - 1), token = (i >> row_bits) % kTokens;
+    const int member = (i >> row_bits) / kTokens, strip = first + member;
+    const int out = (strip << row_bits) + r;
+    if (strip >= strips.count() || token >= p.tokens || (!p.gated && out >= p.w.rows)) continue;
     float* const y = p.y + size_t(token) * p.y_stride + out;
-    float sum = value(token, r);
+    float sum = value(member, token, r);
     if (p.gated) {
-      *y = SiluMul(sum, value(token, r + kPanelRows));
+      *y = SiluMul(sum, value(member, token, r + kPanelRows));
       continue;
     }
     if (p.bias != nullptr) sum += p.bias[out];
@@ -77,36 +96,38 @@ __device__ __forceinline__ void StoreOutputs(const LinearDecodeParams& p, const 
   }
 }
 
-template <typename Format, int kTiles>
-__global__ void __launch_bounds__(kLinearThreads, 1) BatchKernel(LinearBatchParams params) {
-  using Shared = BatchShared<Format, kTiles>;
+template <typename Format, int kTiles, int kPanels, int kMaxWarps>
+__global__ void __launch_bounds__(kMaxWarps * 32, 1) BatchKernel(LinearBatchParams params) {
+  using Shared = BatchShared<Format, kTiles, kPanels>;
   using S = typename Shared::S;
   LetNextKernelStart();
   extern __shared__ __align__(16) uint8_t bytes[];
-  auto& shared = *reinterpret_cast<Shared*>(bytes);
   const LinearDecodeParams& p = params.linear;
   const BatchPlan& plan = params.plan;
   const int all_units = p.w.blocks / Format::kBlocks, all_groups = all_units * Format::kGroups;
-  // A set of pairs has as many as a cluster has blocks.
   const int split = ClusterRank(), splits = plan.splits;
   const int first_unit = RangeOf(split * plan.ranges, all_units).begin;
   const int slab_units = RangeOf((split + 1) * plan.ranges - 1, all_units).end - first_unit;
-  uint8_t* const slab = bytes + sizeof(Shared);
+  const int warps = kMaxWarps == kFewWarps ? kFewWarps : blockDim.x / 32;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int g = lane / 4, q = lane % 4;
+  auto* const slots = reinterpret_cast<typename S::Slot*>(bytes) + warp * Shared::kDepth;
+  float* const partial =
+      reinterpret_cast<float*>(bytes + warps * Shared::kDepth * sizeof(typename S::Slot));
+  uint8_t* const slab = bytes + Shared::Bytes(warps, plan.buffers);
   const int slab_bytes = slab_units * Format::kBlocks * 4 * kStepBytes;
   float* const sums = reinterpret_cast<float*>(slab + size_t(kTiles) * slab_bytes);
   const int slab_groups = slab_units * Format::kGroups;
 
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
   const int member = warp / plan.ranges;
   const UnitRange units = RangeOf(split * plan.ranges + warp % plan.ranges, all_units);
-  const PairList pairs(p.w, p.gated);
+  const StripList<kPanels> strips(p.w, p.gated);
   const int first_set = blockIdx.x / splits, set_step = gridDim.x / splits;
-  typename S::Slot(&slots)[Shared::kDepth] = shared.slots[warp];
 
   // Copies run ahead through all the sets of this block.
   const auto source_of = [&](int set) {
     int panels[kPanels];
-    pairs.Get(min(set * splits + member, pairs.count() - 1), panels);
+    strips.Get(min(set * plan.members + member, strips.count() - 1), panels);
     return S::SourceOf(p.w, panels, units.begin, lane);
   };
   int copy_set = first_set, copy_unit = units.begin;
@@ -127,11 +148,11 @@ __global__ void __launch_bounds__(kLinearThreads, 1) BatchKernel(LinearBatchPara
   WaitForEarlierKernels();
   CopyTiles(reinterpret_cast<const uint8_t*>(params.x) +
                 size_t(first_unit) * Format::kBlocks * 4 * kStepBytes,
-            size_t(p.w.blocks) * 4 * kStepBytes, slab_bytes, kTiles, slab);
+            size_t(p.w.blocks) * 4 * kStepBytes, slab_bytes, kTiles, warps * 32, slab);
   if constexpr (Format::kHasParams) {
     CopyTiles(params.x_sums + first_unit * Format::kGroups * 8,
               size_t(all_groups) * 8 * sizeof(float), slab_groups * 8 * sizeof(float), kTiles,
-              reinterpret_cast<uint8_t*>(sums));
+              warps * 32, reinterpret_cast<uint8_t*>(sums));
   }
   CommitCopies();
   WaitForCopies<0>();
@@ -143,19 +164,30 @@ __global__ void __launch_bounds__(kLinearThreads, 1) BatchKernel(LinearBatchPara
     if (!alone) ClusterArrive();
   };
   const auto wait = [&] { alone ? __syncthreads() : ClusterWait(); };
-  const auto add_up = [&](int set) {
-    const auto& partial = shared.partial[set / set_step % 2];
-    const int pair = set * splits + split;
+  int buffer = 0;  // of the set at hand
+  const auto partial_of = [&](int in_buffer, int of_warp) {
+    return partial + (in_buffer * warps + of_warp) * Shared::kOutputs;
+  };
+  const int range_bits = __ffs(plan.ranges) - 1;
+  const auto add_up = [&](int set, int in_buffer) {
+    const auto store = [&](const auto& sum) {
+      StoreOutputs<kTiles>(p, strips, set * plan.members, plan.members,
+                           split * warps * 32 + threadIdx.x, splits * warps * 32, sum);
+    };
+    const auto sums_of = [&](int in_set, int token, int r) {
+      return partial_of(in_buffer, in_set << range_bits) + token * Shared::kRows + r;
+    };
     if (alone) {
-      StoreOutputs<kTiles>(p, pairs, pair, [&](int token, int r) {
-        return TreeSum<kColumnRanges>(
-            [&](int range) { return partial[range][token * kPairRows + r]; });
+      store([&](int in_set, int token, int r) {
+        const float* const own = sums_of(in_set, token, r);
+        return TreeSum<kColumnRanges>([&](int range) { return own[range * Shared::kOutputs]; });
       });
     } else {
-      StoreOutputs<kTiles>(p, pairs, pair, [&](int token, int r) {
+      store([&](int in_set, int token, int r) {
+        const float* const own = sums_of(in_set, token, r);
         return TreeSum<kColumnRanges>([&](int range) {
-          const int in_block = split * plan.ranges + range % plan.ranges;
-          return LoadFromPeer(&partial[in_block][token * kPairRows + r], range / plan.ranges);
+          return LoadFromPeer(own + (range & (plan.ranges - 1)) * Shared::kOutputs,
+                              range >> range_bits);
         });
       });
     }
@@ -187,9 +219,10 @@ __global__ void __launch_bounds__(kLinearThreads, 1) BatchKernel(LinearBatchPara
     // Sums of a set are added while the next one is multiplied elsewhere in the cluster.
     if (set != first_set) {
       wait();
-      add_up(set - set_step);
+      add_up(set - set_step, buffer);
+      buffer ^= 1;
     }
-    float* const to = shared.partial[set / set_step % 2][warp];
+    float* const to = partial_of(buffer, warp);
 #pragma unroll
     for (int i = 0; i < kPanels; ++i) {
 #pragma unroll
@@ -197,7 +230,7 @@ __global__ void __launch_bounds__(kLinearThreads, 1) BatchKernel(LinearBatchPara
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
           const int r = i * kPanelRows + g + c / 2 * 8, token = n * 8 + 2 * q + c % 2;
-          to[token * kPairRows + r] = stream.y[i][n][c];
+          to[token * Shared::kRows + r] = stream.y[i][n][c];
         }
       }
     }
@@ -205,57 +238,39 @@ __global__ void __launch_bounds__(kLinearThreads, 1) BatchKernel(LinearBatchPara
     last_set = set;
   }
   wait();
-  add_up(last_set);
+  add_up(last_set, buffer);
   // Others may still read this block's shared memory.
   arrive();
   wait();
 }
 
-int TilesFor(int tokens) { return tokens <= 8 ? 1 : tokens <= 16 ? 2 : 4; }
-
-// The most ranges whose activations fit: clusters cost more than activations that several blocks
-// read.
-template <typename Format, int kTiles>
-BatchPlan PlanTiles(const PackedMatrix& w, bool gated, const LaunchQueue& queue) {
-  using Shared = BatchShared<Format, kTiles>;
-  const int units = w.blocks / Format::kBlocks;
-  const int unit_bytes =
-      kTiles * (Format::kBlocks * 4 * kStepBytes +
-                (Format::kHasParams ? Format::kGroups * 8 * static_cast<int>(sizeof(float)) : 0));
-  for (int ranges = kColumnRanges; ranges > 0; ranges /= 2) {
-    if (ranges < kColumnRanges && !queue.has_clusters()) break;
-    int most = 0;
-    for (int first = 0; first < kColumnRanges; first += ranges) {
-      most = max(most, RangeOf(first + ranges - 1, units).end - RangeOf(first, units).begin);
-    }
-    const size_t bytes = sizeof(Shared) + size_t(most) * unit_bytes;
-    if (bytes > queue.shared_limit()) continue;
-    const int splits = kColumnRanges / ranges;
-    return {.tokens = kTiles * 8,
-            .ranges = ranges,
-            .splits = splits,
-            .sets = (PairList(w, gated).count() + splits - 1) / splits,
-            .shared_bytes = bytes};
+using Kernel = void (*)(LinearBatchParams);
+template <typename Format, int kTiles, int kPanels>
+Kernel KernelOf(int warps) {
+  // Only clusters have more warps, and they have strips of two panels.
+  if constexpr (kPanels == 2) {
+    if (warps > kFewWarps) return BatchKernel<Format, kTiles, kPanels, kManyWarps>;
   }
-  return {};
+  return BatchKernel<Format, kTiles, kPanels, kFewWarps>;
 }
 
 // Clusters that the device runs at once, a block per multiprocessor.
-template <typename Kernel>
-int ClustersAtOnce(Kernel kernel, const BatchPlan& plan, const LaunchQueue& queue) {
-  const int most = queue.multiprocessors() / plan.splits;
-  if (plan.splits == 1) return most;
-  static std::map<std::tuple<Kernel, int, size_t>, int> known;
-  int& count = known[{kernel, plan.splits, plan.shared_bytes}];
+int ClustersAtOnce(Kernel kernel, int splits, int threads, size_t shared_bytes,
+                   const LaunchQueue& queue) {
+  const int most = queue.multiprocessors() / splits;
+  if (splits == 1) return most;
+  static std::map<std::tuple<Kernel, int, int, size_t>, int> known;
+  int& count = known[{kernel, splits, threads, shared_bytes}];
   if (count == 0) {
+    AllowLargeShared(reinterpret_cast<const void*>(kernel));
     cudaLaunchAttribute cluster = {};
     cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim.x = plan.splits;
+    cluster.val.clusterDim.x = splits;
     cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
     cudaLaunchConfig_t config = {};
-    config.gridDim = most * plan.splits;
-    config.blockDim = kLinearThreads;
-    config.dynamicSmemBytes = plan.shared_bytes;
+    config.gridDim = most * splits;
+    config.blockDim = threads;
+    config.dynamicSmemBytes = shared_bytes;
     config.attrs = &cluster;
     config.numAttrs = 1;
     if (cudaOccupancyMaxActiveClusters(&count, kernel, &config) != cudaSuccess) count = most;
@@ -264,15 +279,83 @@ int ClustersAtOnce(Kernel kernel, const BatchPlan& plan, const LaunchQueue& queu
   return count;
 }
 
+// The most units of columns in any `ranges` ranges of a block.
+int MostUnits(int units, int ranges) {
+  int most = 0;
+  for (int first = 0; first < kColumnRanges; first += ranges) {
+    most = max(most, RangeOf(first + ranges - 1, units).end - RangeOf(first, units).begin);
+  }
+  return most;
+}
+
+// The best plan with strips of kPanels: the most ranges whose activations fit, since clusters cost
+// more than activations that several blocks read; then as many strips at a time as leave the
+// fewest panels to the cluster that has most.
+template <typename Format, int kTiles, int kPanels>
+BatchPlan PlanStrips(const PackedMatrix& w, bool gated, const LaunchQueue& queue) {
+  using Shared = BatchShared<Format, kTiles, kPanels>;
+  const int units = w.blocks / Format::kBlocks;
+  const int strips = StripList<kPanels>(w, gated).count();
+  constexpr int kMostWarps = kPanels == 2 ? kManyWarps : kFewWarps;
+  BatchPlan best;
+  for (int ranges = kColumnRanges; ranges > 0 && best.ranges == 0; ranges /= 2) {
+    const int splits = kColumnRanges / ranges;
+    if (splits > 1 && !queue.has_clusters()) break;
+    const size_t activations = MostUnits(units, ranges) * Shared::kUnitBytes;
+    for (int members = splits; members * ranges <= kMostWarps; ++members) {
+      BatchPlan plan{.tokens = kTiles * 8,
+                     .ranges = ranges,
+                     .splits = splits,
+                     .members = members,
+                     .panels = kPanels,
+                     .sets = (strips + members - 1) / members};
+      for (plan.buffers = 1; plan.buffers <= 2; ++plan.buffers) {
+        plan.shared_bytes = Shared::Bytes(plan.warps(), plan.buffers) + activations;
+        if (plan.shared_bytes > queue.shared_limit()) break;
+        plan.clusters =
+            min(plan.sets, ClustersAtOnce(KernelOf<Format, kTiles, kPanels>(plan.warps()), splits,
+                                          plan.warps() * 32, plan.shared_bytes, queue));
+        if (plan.buffers == 1 && plan.sets > plan.clusters) continue;
+        if (best.ranges == 0 || plan.most_panels() < best.most_panels()) best = plan;
+        break;
+      }
+    }
+  }
+  return best;
+}
+
 template <typename Format, int kTiles>
-void Launch(const LinearBatchParams& params, LaunchQueue& queue) {
-  const auto kernel = BatchKernel<Format, kTiles>;
-  static const bool allowed = (AllowLargeShared(reinterpret_cast<const void*>(kernel)), true);
+BatchPlan PlanTiles(const PackedMatrix& w, bool gated, const LaunchQueue& queue) {
+  const BatchPlan wide = PlanStrips<Format, kTiles, 2>(w, gated, queue);
+  if (kTiles > 2 || gated || wide.splits > 1) return wide;
+  // Activations serve both panels of a strip: one alone must save more than that.
+  const BatchPlan narrow = PlanStrips<Format, kTiles, 1>(w, gated, queue);
+  const bool pays = narrow.ranges > 0 && narrow.most_panels() * 5 < wide.most_panels() * 4;
+  return pays ? narrow : wide;
+}
+
+int TilesFor(int tokens) { return tokens <= 8 ? 1 : tokens <= 16 ? 2 : 4; }
+
+template <typename Format, int kTiles, int kPanels>
+void LaunchStrips(const LinearBatchParams& params, LaunchQueue& queue) {
+  static const bool allowed = [] {
+    AllowLargeShared(reinterpret_cast<const void*>(KernelOf<Format, kTiles, kPanels>(kFewWarps)));
+    AllowLargeShared(reinterpret_cast<const void*>(KernelOf<Format, kTiles, kPanels>(kManyWarps)));
+    return true;
+  }();
   (void)allowed;
   const BatchPlan& plan = params.plan;
-  const int clusters = min(plan.sets, ClustersAtOnce(kernel, plan, queue));
-  queue.Add(kernel, {clusters * plan.splits, kLinearThreads, plan.shared_bytes, true, plan.splits},
+  queue.Add(KernelOf<Format, kTiles, kPanels>(plan.warps()),
+            {plan.clusters * plan.splits, plan.warps() * 32, plan.shared_bytes, true, plan.splits},
             params);
+}
+
+template <typename Format, int kTiles>
+void Launch(const LinearBatchParams& params, LaunchQueue& queue) {
+  if constexpr (kTiles <= 2) {
+    if (params.plan.panels == 1) return LaunchStrips<Format, kTiles, 1>(params, queue);
+  }
+  LaunchStrips<Format, kTiles, 2>(params, queue);
 }
 
 }  // namespace

@@ -47,11 +47,19 @@ void LaunchLinearSingle(const LinearSingleParams& params, LaunchQueue& queue);
 // How several rows are shared among blocks: each has the activations of some of the ranges in
 // shared memory and goes through panels of the weight.
 struct BatchPlan {
-  int tokens = 0;  // at a time
-  int ranges = 0;  // of a block
-  int splits = 0;  // blocks of a cluster, which share outputs: kColumnRanges / ranges
-  int sets = 0;    // of panels that a cluster takes at a time
+  int tokens = 0;   // at a time
+  int ranges = 0;   // of a block
+  int splits = 0;   // blocks of a cluster, which share outputs: kColumnRanges / ranges
+  int members = 0;  // strips that a cluster takes at a time: a set
+  int panels = 0;   // of a strip
+  int sets = 0;
+  int clusters = 0;
+  int buffers = 0;  // for sums of sets: 2 where a cluster has several
   size_t shared_bytes = 0;
+
+  int warps() const { return ranges * members; }  // of a block
+  // Of the cluster that has most.
+  int most_panels() const { return (sets + clusters - 1) / clusters * members * panels; }
 };
 // For `tokens` > 1 rows or as many of them as shared memory allows, which may be 1.
 BatchPlan PlanBatch(const PackedMatrix& w, int tokens, bool gated, const LaunchQueue& queue);

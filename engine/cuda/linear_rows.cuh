@@ -48,24 +48,25 @@ __device__ __forceinline__ float Squares(float4 v) {
   return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
 }
 
-template <int kQuads>
+template <int kQuads, typename Store>
 __device__ __forceinline__ void StoreQuads(const float4 (&v)[kQuads], float scale,
                                            const float4 (&weight)[kQuads], int first, int padded,
-                                           uint16_t* to) {
+                                           const Store& store) {
 #pragma unroll
   for (int i = 0; i < kQuads; ++i) {
     const int c = first + (threadIdx.x + i * kRowThreads) * 4;
     if (c >= padded) continue;
-    *reinterpret_cast<uint2*>(to + c) =
-        make_uint2(PackBf16(v[i].x * scale * weight[i].x, v[i].y * scale * weight[i].y),
-                   PackBf16(v[i].z * scale * weight[i].z, v[i].w * scale * weight[i].w));
+    store(c, make_uint2(PackBf16(v[i].x * scale * weight[i].x, v[i].y * scale * weight[i].y),
+                        PackBf16(v[i].z * scale * weight[i].z, v[i].w * scale * weight[i].w)));
   }
 }
 
-// x [cols] as bf16 in `to` [padded], shared memory; zero past cols. `weight`: the norm's for the
-// first quads, which may be read before earlier kernels have finished.
+// Calls store(c, columns c .. c + 3 as bf16) for the columns of x [cols], and zeros past them up to
+// `padded`. `weight`: the norm's for the first quads, which may be read before earlier kernels have
+// finished.
+template <typename Store>
 __device__ __forceinline__ void RoundRow(const float* x, int cols, int padded, const RowNorm& norm,
-                                         const float4 (&weight)[kKeptQuads], uint16_t* to) {
+                                         const float4 (&weight)[kKeptQuads], const Store& store) {
   constexpr int kAhead = 5;
   float4 kept[kKeptQuads];
   LoadQuads(x, 0, cols, kept);
@@ -82,12 +83,12 @@ __device__ __forceinline__ void RoundRow(const float* x, int cols, int padded, c
     }
     scale = rsqrtf(BlockSum(squares) / static_cast<float>(cols) + norm.epsilon);
   }
-  StoreQuads(kept, scale, weight, 0, padded, to);
+  StoreQuads(kept, scale, weight, 0, padded, store);
   for (int first = kKeptCols; first < padded; first += kAhead * 4 * kRowThreads) {
     float4 more[kAhead], more_weight[kAhead];
     LoadQuads(x, first, cols, more);
     LoadNorm(norm, first, cols, more_weight);
-    StoreQuads(more, scale, more_weight, first, padded, to);
+    StoreQuads(more, scale, more_weight, first, padded, store);
   }
 }
 
@@ -95,6 +96,8 @@ __device__ __forceinline__ float PairSum(uint32_t pair) {
   const float2 v = UnpackBf16(pair);
   return v.x + v.y;
 }
+
+__device__ __forceinline__ float QuadSum(uint2 quad) { return PairSum(quad.x) + PairSum(quad.y); }
 
 // sums[g]: over columns [g * group, (g + 1) * group) of the rounded row, [cols / group].
 __device__ __forceinline__ void SumGroups(const uint16_t* row, int cols, int group, float* sums) {
@@ -105,14 +108,24 @@ __device__ __forceinline__ void SumGroups(const uint16_t* row, int cols, int gro
     if (s < steps) {
       const uint4 a = reinterpret_cast<const uint4*>(row)[2 * s];
       const uint4 b = reinterpret_cast<const uint4*>(row)[2 * s + 1];
-      sum = ((PairSum(a.x) + PairSum(a.y)) + (PairSum(a.z) + PairSum(a.w))) +
-            ((PairSum(b.x) + PairSum(b.y)) + (PairSum(b.z) + PairSum(b.w)));
+      sum = (QuadSum(make_uint2(a.x, a.y)) + QuadSum(make_uint2(a.z, a.w))) +
+            (QuadSum(make_uint2(b.x, b.y)) + QuadSum(make_uint2(b.z, b.w)));
     }
     for (int offset = 1; offset < per_group; offset *= 2) {
       sum += __shfl_xor_sync(~0u, sum, offset);
     }
     if (s < steps && s % per_group == 0) sums[s / per_group] = sum;
   }
+}
+
+// The same by a warp that holds 32 neighbouring quads, a lane each: all lanes of a group get its
+// sum, of the same bits. A group has a whole number of quads, a power of two up to 32.
+__device__ __forceinline__ float GroupSumOfQuads(uint2 quad, int group) {
+  float sum = QuadSum(quad);
+  for (int offset = 1; offset < group / 4; offset *= 2) {
+    sum += __shfl_xor_sync(~0u, sum, offset);
+  }
+  return sum;
 }
 
 }  // namespace kvpareto::cuda

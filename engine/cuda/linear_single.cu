@@ -77,7 +77,8 @@ __global__ void __launch_bounds__(kLinearThreads, kBlocksPerMultiprocessor)
     float4 weight[kKeptQuads];
     LoadNorm(params.norm, 0, p.w.cols, weight);
     WaitForEarlierKernels();
-    RoundRow(params.x, p.w.cols, padded, params.norm, weight, row);
+    RoundRow(params.x, p.w.cols, padded, params.norm, weight,
+             [&](int c, uint2 quad) { *reinterpret_cast<uint2*>(row + c) = quad; });
   }
   __syncthreads();
   if constexpr (Format::kHasParams) {

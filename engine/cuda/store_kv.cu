@@ -53,6 +53,7 @@ __global__ void StoreKvKernel(StoreParams p) {
 
 // Blocks: rows x heads of Q, K and V; a thread per pair of channels.
 __global__ void RopeStoreKernel(RopeParams rope, StoreParams p) {
+  LetNextKernelStart();
   const int row = blockIdx.x, head = blockIdx.y, pair = threadIdx.x, pairs = blockDim.x;
   const bool value = head >= rope.heads;
   const int column =
@@ -62,7 +63,7 @@ __global__ void RopeStoreKernel(RopeParams rope, StoreParams p) {
   const float frequency = rope.frequency[pair];
   const int position = rope.positions[row];
   float* const x = rope.x + size_t(row) * rope.stride + column;
-  BeginOverlapped();
+  WaitForEarlierKernels();
   float2 v = make_float2(x[pair], x[pair + pairs]);
   if (!value) {
     v = Rotate(v, position, frequency);
