@@ -16,10 +16,25 @@
 namespace kvpareto {
 namespace {
 
+// Of a device's memory, beside weights, workspace, scratch and arena: the driver's own needs for
+// kernels, graphs and libraries that start late.
+constexpr uint64_t kDeviceReserveBytes = uint64_t{256} << 20;
+
 absl::Status OptionError(std::string_view field, const std::string& rule) {
   return MakeError(absl::StatusCode::kInvalidArgument, "ENGINE_OPTION_INVALID",
                    absl::StrCat(absl::string_view(field.data(), field.size()), " ", rule),
                    {{"field", std::string(field)}});
+}
+
+ScratchLimits ScratchLimitsOf(const ModelConfig& model, const StepLimits& limits) {
+  return {.max_decode_rows = limits.max_decode_rows,
+          .max_prefill_rows = limits.max_prefill_rows,
+          .max_cols = std::max({model.hidden, model.ffn, model.heads * model.head_dim}),
+          .heads = model.heads,
+          .kv_heads = model.kv_heads,
+          .head_dim = model.head_dim,
+          .context_tokens = static_cast<int>(model.context_tokens),
+          .key_bias = model.qkv_bias};
 }
 
 // Without a table: the bf16 cache for everyone.
@@ -72,7 +87,7 @@ class EngineImpl final : public Engine {
   void SetSlo(const ModelSlo& slo) override {
     scheduler_->SetSlo(std::make_shared<const ModelSlo>(slo));
   }
-  EngineStats Stats() const override { return scheduler_->Stats(); }
+  EngineStats Stats() const override;
   const ModelInfo& model() const override { return info_; }
   const ParetoTable& table() const override { return table_; }
   uint64_t WorkspaceBytes(int chunk_tokens) const override {
@@ -86,6 +101,7 @@ class EngineImpl final : public Engine {
   absl::Status Load();
   absl::Status LoadText(const ModelSource& source);
   absl::Status LoadCalibrationAndTable();
+  absl::Status CheckArenaFits() const;
   absl::Status CheckCalibrated(const KvConfig& config) const;
   absl::Status CheckScoreTokens(std::span<const int32_t> tokens) const;
 
@@ -147,6 +163,23 @@ absl::Status EngineImpl::LoadCalibrationAndTable() {
   return absl::OkStatus();
 }
 
+// Says what the device's memory went to where the arena does not fit beside it.
+absl::Status EngineImpl::CheckArenaFits() const {
+  const std::optional<DeviceMemoryInfo> memory = backend_->DeviceMemory();
+  const uint64_t needed = options_.kv_capacity_bytes + kDeviceReserveBytes;
+  if (!memory || needed <= memory->free_bytes) return absl::OkStatus();
+  const uint64_t most =
+      memory->free_bytes > kDeviceReserveBytes ? memory->free_bytes - kDeviceReserveBytes : 0;
+  return MakeError(
+      absl::StatusCode::kResourceExhausted, "DEVICE_MEMORY",
+      absl::StrCat("kv_capacity_bytes is ", options_.kv_capacity_bytes, ", but at most ", most,
+                   " fit: of the device's ", memory->total_bytes, " bytes ", memory->free_bytes,
+                   " are free beside weights of ", info_.weights_bytes, ", a workspace of ",
+                   transformer_->workspace_bytes(), " and scratch of ", backend_->scratch_bytes(),
+                   ", and ", kDeviceReserveBytes, " are kept for the driver"),
+      {{"largest_capacity_bytes", absl::StrCat(most)}});
+}
+
 absl::Status EngineImpl::Load() {
   const auto start = Clock::now();
   KVP_ASSIGN_OR_RETURN(std::unique_ptr<ModelSource> source, OpenModel(options_.model_path));
@@ -172,6 +205,8 @@ absl::Status EngineImpl::Load() {
                           .max_prefill_rows = options_.max_step_tokens};
   KVP_ASSIGN_OR_RETURN(
       transformer_, Transformer::Create(info_.config, std::move(weights), limits, backend_.get()));
+  KVP_RETURN_IF_ERROR(backend_->ReserveScratch(ScratchLimitsOf(info_.config, limits)));
+  KVP_RETURN_IF_ERROR(CheckArenaFits());
 
   const size_t capacity = options_.kv_capacity_bytes / kv::kRegionAlignment * kv::kRegionAlignment;
   KVP_ASSIGN_OR_RETURN(arena_memory_, backend_->Allocate(capacity));
@@ -218,6 +253,16 @@ absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& 
   KVP_ASSIGN_OR_RETURN(std::vector<int32_t> checked,
                        preparer_.Tokenize(std::vector<int32_t>(tokens.begin(), tokens.end())));
   return scheduler_->Score(std::move(checked), config, options, on_logits);
+}
+
+EngineStats EngineImpl::Stats() const {
+  EngineStats stats = scheduler_->Stats();
+  if (const auto memory = backend_->DeviceMemory()) {
+    stats.scratch_bytes = backend_->scratch_bytes();
+    stats.device_free_bytes = memory->free_bytes;
+    stats.device_used_bytes = memory->total_bytes - memory->free_bytes;
+  }
+  return stats;
 }
 
 absl::Status EngineImpl::Observe(std::span<const int32_t> tokens, const ObserveFn& observe) {

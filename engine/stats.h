@@ -36,6 +36,11 @@ struct EngineStats {
   uint64_t arena_moved_bytes_total = 0;
   uint64_t weights_bytes = 0;
   uint64_t workspace_bytes = 0;
+  // Of the backend, beside the workspace; and of the device as its driver reports it, whoever uses
+  // it. All 0 where host memory is used.
+  uint64_t scratch_bytes = 0;
+  uint64_t device_used_bytes = 0;
+  uint64_t device_free_bytes = 0;
   uint64_t transform_bytes = 0;  // matrices of the KV configs in use
   std::map<ClassConfigKey, KvBytes> kv;
   std::map<std::string, uint64_t> reserved_bytes;  // by class

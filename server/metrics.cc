@@ -11,6 +11,9 @@
 namespace kvpareto::server {
 namespace {
 
+constexpr char kDeviceMemoryHelp[] =
+    "Host: resident memory of the process. GPU: as its driver reports it, whoever uses it.";
+
 using Labels = MetricFamilies::Labels;
 
 void AddMemory(const std::string& model, const EngineStats& stats, MetricFamilies* families) {
@@ -54,6 +57,8 @@ void AddMemory(const std::string& model, const EngineStats& stats, MetricFamilie
                      totals.saved_bytes);
   families->AddGauge("workspace_bytes", "Workspace of the forward pass.", labels,
                      stats.workspace_bytes);
+  families->AddGauge("scratch_bytes", "GPU memory of the backend, beside the workspace.", labels,
+                     stats.scratch_bytes);
   families->AddGauge("transform_bytes", "Matrices of the KV configs in use.", labels,
                      stats.transform_bytes);
   families->AddGauge("weights_bytes", "Weights in memory.", labels, stats.weights_bytes);
@@ -160,6 +165,13 @@ void AddSlo(const SloState& state, MetricFamilies* families) {
                      1);
 }
 
+void AddDeviceMemory(const EngineStats& stats, MetricFamilies* families) {
+  families->AddGauge("device_memory_bytes", kDeviceMemoryHelp,
+                     {{"device", "cuda:0"}, {"state", "used"}}, stats.device_used_bytes);
+  families->AddGauge("device_memory_bytes", kDeviceMemoryHelp,
+                     {{"device", "cuda:0"}, {"state", "free"}}, stats.device_free_bytes);
+}
+
 }  // namespace
 
 void AddEngineStats(const std::string& model, const EngineStats& stats, MetricFamilies* families) {
@@ -172,17 +184,22 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   MetricFamilies families;
   families.AddGauge("build_info", "This program.", {{"version", KVPARETO_VERSION}}, 1);
   AddSlo(slo_->state(), &families);
-  families.AddGauge("device_memory_bytes", "Resident memory of the process, as the OS reports it.",
+  families.AddGauge("device_memory_bytes", kDeviceMemoryHelp,
                     {{"device", "host"}, {"state", "resident"}}, ProcessResidentBytes());
   for (const auto& [key, count] : counter_->Snapshot()) {
     families.AddCounter("requests_total", "Finished requests by gRPC code.",
                         {{"model", key.model}, {"class", key.service_class}, {"code", key.code}},
                         count);
   }
+  bool device_seen = false;  // engines on a GPU share the one
   for (const auto& [name, engine] : models_->engines()) {
     AddInfo(name, *engine, &families);
     AddTable(name, engine->table(), &families);
     EngineStats stats = engine->Stats();
+    if (!device_seen && stats.device_used_bytes > 0) {
+      device_seen = true;
+      AddDeviceMemory(stats, &families);
+    }
     for (const std::string& service_class : *service_classes_) {
       stats.reserved_bytes.try_emplace(service_class, 0);
       stats.running.try_emplace(service_class, 0);

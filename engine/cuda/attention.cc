@@ -1,6 +1,7 @@
 #include "engine/cuda/attention.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "engine/base/check.h"
 #include "engine/cuda/attention_wgmma.h"
@@ -50,9 +51,11 @@ Attention::Attention(Device* device, bool wgmma)
       wgmma_(wgmma && HasWgmmaPrefill()) {}
 Attention::~Attention() = default;
 
-size_t Attention::scratch_bytes() const {
-  return decode_.scratch_bytes() + exact_.scratch_bytes() + rounded_.scratch_bytes() +
-         dense_.scratch_bytes();
+bool Attention::ReserveScratch(const ScratchLimits& limits) {
+  const bool odd_size = limits.head_dim != 64 && limits.head_dim != 128;
+  return decode_.ReserveScratch(limits) &&
+         (wgmma_ ? dense_.ReserveScratch(limits) : rounded_.ReserveScratch(limits)) &&
+         (!(limits.key_bias || odd_size) || exact_.ReserveScratch(limits));
 }
 
 void Attention::Run(const AttentionArgs& args) {
@@ -63,8 +66,8 @@ void Attention::Run(const AttentionArgs& args) {
     if (sequence.num_rows == 0) continue;
     (sequence.first_row < args.split.decode_rows ? decode : prefill).push_back(&sequence);
   }
-  RunOpen(args, decode_.Run(args, decode));
-  RunOpen(args, RunPrefill(args, prefill));
+  for (const AttentionSequence* other : decode_.Run(args, decode)) RunOpen(args, *other);
+  for (const AttentionSequence* other : RunPrefill(args, prefill)) RunOpen(args, *other);
 }
 
 std::vector<const AttentionSequence*> Attention::RunPrefill(
@@ -117,26 +120,19 @@ bool Attention::RunWindows(const AttentionArgs& args, const AttentionSequence& s
   return true;
 }
 
-void Attention::RunOpen(const AttentionArgs& args,
-                        std::span<const AttentionSequence* const> sequences) {
-  if (sequences.empty()) return;
+void Attention::RunOpen(const AttentionArgs& args, const AttentionSequence& sequence) {
+  device_.BeginOperation();
   std::vector<OpenPiece> pieces;
-  std::vector<OpenSequence> table;
-  std::vector<int32_t> rows, row_sequence;
+  std::vector<int32_t> rows(sequence.num_rows);
+  std::iota(rows.begin(), rows.end(), sequence.first_row);
+  const std::vector<int32_t> row_sequence(rows.size(), 0);
   exact_.Begin(args);
-  for (const AttentionSequence* sequence : sequences) {
-    for (int i = 0; i < sequence->num_rows; ++i) {
-      rows.push_back(sequence->first_row + i);
-      row_sequence.push_back(static_cast<int32_t>(table.size()));
-    }
-    const int first_piece = static_cast<int>(pieces.size());
-    exact_.Add(*sequence, pieces);
-    table.push_back({.first_row = sequence->first_row,
-                     .first_position = sequence->first_position,
-                     .first_piece = first_piece,
-                     .num_pieces = static_cast<int>(pieces.size()) - first_piece,
-                     .key_bias = sequence->key_bias});
-  }
+  exact_.Add(sequence, pieces);
+  const OpenSequence table[] = {{.first_row = sequence.first_row,
+                                 .first_position = sequence.first_position,
+                                 .first_piece = 0,
+                                 .num_pieces = static_cast<int>(pieces.size()),
+                                 .key_bias = sequence.key_bias}};
   if (!exact_.Run(pieces)) return;
   LaunchOpenAttention({.q = reinterpret_cast<const float*>(args.q.data),
                        .bias_q = reinterpret_cast<const float*>(args.bias_query.data),

@@ -28,7 +28,8 @@ class TileUnpacker {
   // memory.
   bool Run(std::vector<OpenPiece>& pieces);
 
-  size_t scratch_bytes() const { return scratch_.bytes(); }
+  // For one sequence of the longest context. False: out of memory, noted in the device.
+  bool ReserveScratch(const ScratchLimits& limits);
 
  private:
   struct Tile {
@@ -64,11 +65,12 @@ class Attention {
   ~Attention();
 
   void Run(const AttentionArgs& args);
-  size_t scratch_bytes() const;
+  // False: out of memory, noted in the device.
+  bool ReserveScratch(const ScratchLimits& limits);
 
  private:
-  // Any sequence, slowly.
-  void RunOpen(const AttentionArgs& args, std::span<const AttentionSequence* const> sequences);
+  // Any sequence, slowly. One at a time: scratch memory is planned for one.
+  void RunOpen(const AttentionArgs& args, const AttentionSequence& sequence);
   // Chunks on tensor cores; returns those that no kernel takes (key bias, f32, odd sizes).
   std::vector<const AttentionSequence*> RunPrefill(
       const AttentionArgs& args, std::span<const AttentionSequence* const> sequences);

@@ -61,9 +61,12 @@ class CudaBackend : public Backend {
   void Move(std::byte* to, const std::byte* from, size_t bytes) override {
     device_->Move(to, from, bytes);
   }
-  size_t scratch_bytes() const override {
-    return device_->scratch_bytes() + linear_->scratch_bytes() + attention_.scratch_bytes();
+  size_t scratch_bytes() const override { return device_->scratch_bytes(); }
+  absl::Status ReserveScratch(const ScratchLimits& limits) override {
+    if (linear_->ReserveScratch(limits)) (void)attention_.ReserveScratch(limits);
+    return device_->Synchronize();
   }
+  std::optional<DeviceMemoryInfo> DeviceMemory() const override { return device_->Memory(); }
   absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const TensorView> stacked) override {
     KVP_ASSIGN_OR_RETURN(auto weight, DeviceWeight::Load(stacked, *device_));
     return std::unique_ptr<Weight>(std::move(weight));

@@ -57,6 +57,11 @@ size_t RoundUp(size_t count) {
   return (count + step - 1) / step * step;
 }
 
+size_t CounterBytes(int heads, int kv_heads) {
+  return size_t{kMaxDecodeSequences} * kv_heads * DecodeRowBlocks(heads, kv_heads) *
+         sizeof(int32_t);
+}
+
 }  // namespace
 
 // False when the kernels cannot take the sequence.
@@ -107,6 +112,19 @@ std::vector<const AttentionSequence*> DecodePlanner::Run(
   return others;
 }
 
+bool DecodePlanner::ReserveScratch(const ScratchLimits& limits) {
+  // A sequence has no more sealed parts than the device runs blocks at once (PartTiles).
+  constexpr int kMostBlocks = 4;
+  const int row_blocks = DecodeRowBlocks(limits.heads, limits.kv_heads);
+  const int at_once =
+      kMostBlocks * device_.multiprocessors() / (limits.kv_heads * row_blocks) + kOtherParts;
+  const size_t items = RoundUp(size_t(limits.max_decode_rows) * std::min(at_once, kMaxParts));
+  const size_t floats =
+      DecodePartialFloats(static_cast<int>(items), limits.heads, limits.kv_heads, limits.head_dim);
+  return partial_.Reserve(floats * sizeof(float)) != nullptr &&
+         counters_.Reserve(CounterBytes(limits.heads, limits.kv_heads)) != nullptr;
+}
+
 bool DecodePlanner::SameSpans(std::span<const Member> members, const Tables& tables) const {
   if (tables.epoch != device_.upload_epoch()) return false;
   size_t i = 0;
@@ -128,14 +146,13 @@ void DecodePlanner::RunGroup(const AttentionArgs& args, std::span<const Member> 
   if (tables.items.empty()) return;
   const size_t floats =
       DecodePartialFloats(tables.num_items, args.heads, args.kv_heads, args.head_dim);
-  const size_t counters = size_t{kMaxDecodeSequences} * args.kv_heads *
-                          DecodeRowBlocks(args.heads, args.kv_heads) * sizeof(int32_t);
+  const size_t counters = CounterBytes(args.heads, args.kv_heads);
   DecodeAttentionParams params;
   params.partial = reinterpret_cast<float*>(partial_.Reserve(floats * sizeof(float)));
   params.counters = reinterpret_cast<int32_t*>(counters_.Reserve(counters));
   if (params.partial == nullptr || params.counters == nullptr) return;
   if (params.counters != counter_memory_) {
-    device_.Note(cudaMemsetAsync(params.counters, 0, counters_.bytes(), device_.stream()),
+    device_.Note(cudaMemsetAsync(params.counters, 0, counters, device_.stream()),
                  "clearing counters");
     counter_memory_ = params.counters;
   }

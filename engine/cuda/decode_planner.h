@@ -26,7 +26,8 @@ class DecodePlanner {
   std::vector<const AttentionSequence*> Run(const AttentionArgs& args,
                                             std::span<const AttentionSequence* const> sequences);
 
-  size_t scratch_bytes() const { return partial_.bytes() + counters_.bytes(); }
+  // False: out of memory, noted in the device.
+  bool ReserveScratch(const ScratchLimits& limits);
 
  private:
   struct Member {

@@ -18,6 +18,11 @@ bool DenseCache::Takes(const AttentionSequence& sequence) {
   return true;
 }
 
+bool DenseCache::ReserveScratch(const ScratchLimits& limits) {
+  const size_t tiles = (limits.context_tokens + kDenseTokens - 1) / kDenseTokens;
+  return scratch_.Reserve(2 * tiles * limits.kv_heads * DenseTileBytes(limits.head_dim)) != nullptr;
+}
+
 DenseView DenseCache::Make(const AttentionArgs& args, const AttentionSequence& sequence) {
   const KvSpan& last = sequence.spans.back();
   const int end = last.first_position + last.num_tokens;

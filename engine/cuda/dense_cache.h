@@ -28,7 +28,8 @@ class DenseCache {
   // last are zero. Good until the next call.
   DenseView Make(const AttentionArgs& args, const AttentionSequence& sequence);
 
-  size_t scratch_bytes() const { return scratch_.bytes(); }
+  // For one sequence of the longest context. False: out of memory, noted in the device.
+  bool ReserveScratch(const ScratchLimits& limits);
 
  private:
   struct Part {

@@ -22,7 +22,11 @@ absl::StatusOr<std::unique_ptr<DeviceMemory>> DeviceMemory::Create(size_t bytes)
   const cudaError_t error = cudaMalloc(&data, std::max<size_t>(bytes, 1));
   if (error != cudaSuccess) {
     (void)cudaGetLastError();
-    return DeviceError(error, absl::StrCat("allocating ", bytes, " bytes of device memory"));
+    size_t free_bytes = 0, total_bytes = 0;
+    cudaMemGetInfo(&free_bytes, &total_bytes);
+    return DeviceError(
+        error, absl::StrCat("allocating ", bytes, " bytes of device memory, of which ", free_bytes,
+                            " are free"));
   }
   return std::unique_ptr<DeviceMemory>(new DeviceMemory(static_cast<std::byte*>(data), bytes));
 }
@@ -52,6 +56,7 @@ absl::StatusOr<std::unique_ptr<Device>> Device::Create() {
   }
   std::unique_ptr<Device> device(new Device);
   Device& d = *device;
+  d.Note(cudaGetDevice(&d.index_), "choosing a device");
   d.Note(cudaStreamCreateWithFlags(&d.stream_, cudaStreamNonBlocking), "creating a stream");
   d.Note(cudaDeviceGetAttribute(&d.multiprocessors_, cudaDevAttrMultiProcessorCount, 0),
          "reading the device's properties");
@@ -175,10 +180,19 @@ void Device::Move(std::byte* to, const std::byte* from, size_t bytes) {
   }
 }
 
+std::optional<DeviceMemoryInfo> Device::Memory() const {
+  size_t free_bytes = 0, total_bytes = 0;
+  const bool read = cudaSetDevice(index_) == cudaSuccess &&
+                    cudaMemGetInfo(&free_bytes, &total_bytes) == cudaSuccess;
+  if (!read) return std::nullopt;
+  return DeviceMemoryInfo{.total_bytes = total_bytes, .free_bytes = free_bytes};
+}
+
 std::byte* Scratch::Reserve(size_t bytes) {
   if (memory_ && memory_->bytes() >= bytes) return memory_->data();
   // What was issued before may still use the old memory.
   if (!device_.Synchronize().ok()) return nullptr;
+  if (memory_) device_.scratch_bytes_ -= memory_->bytes();
   memory_.reset();
   auto memory = DeviceMemory::Create(bytes);
   if (!memory.ok()) {
@@ -186,6 +200,7 @@ std::byte* Scratch::Reserve(size_t bytes) {
     return nullptr;
   }
   memory_ = *std::move(memory);
+  device_.scratch_bytes_ += bytes;
   return memory_->data();
 }
 

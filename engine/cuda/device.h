@@ -3,10 +3,12 @@
 
 #include <cuda_runtime_api.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -92,9 +94,14 @@ class Device {
   void CopyFromHost(std::byte* to, const void* from, size_t bytes);
   void Move(std::byte* to, const std::byte* from, size_t bytes);
 
-  size_t scratch_bytes() const { return kUploadBytes + kBounceBytes; }
+  // Buffers for copies, and all Scratch. From any thread.
+  size_t scratch_bytes() const {
+    return kUploadBytes + kBounceBytes + scratch_bytes_.load(std::memory_order_relaxed);
+  }
+  std::optional<DeviceMemoryInfo> Memory() const;
 
  private:
+  friend class Scratch;
   static constexpr size_t kUploadBytes = size_t{32} << 20;
   static constexpr size_t kBounceBytes = size_t{32} << 20;  // of Move, and pinned for copies
 
@@ -109,6 +116,8 @@ class Device {
   std::byte* bounce_device_ = nullptr;
   std::byte* bounce_host_ = nullptr;  // pinned
   std::unique_ptr<LaunchQueue> queue_;
+  std::atomic<size_t> scratch_bytes_ = 0;
+  int index_ = 0;
   size_t uploaded_bytes_ = 0;  // since the last rewind, at least
   int upload_epoch_ = 0;
 };
@@ -119,7 +128,6 @@ class Scratch {
   explicit Scratch(Device* device) : device_(*device) {}
   // At least `bytes`, contents undefined; null when memory ran out (noted in the device).
   std::byte* Reserve(size_t bytes);
-  size_t bytes() const { return memory_ ? memory_->bytes() : 0; }
 
  private:
   Device& device_;

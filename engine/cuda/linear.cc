@@ -63,6 +63,17 @@ Linear::~Linear() {
   if (handle_ != nullptr) cublasLtDestroy(handle_);
 }
 
+bool Linear::ReserveScratch(const ScratchLimits& limits) {
+  constexpr int kMaxBatchRows = 32, kMinGroup = 16, kColsUnit = 2 * kBlockCols;
+  const size_t cols = (size_t(limits.max_cols) + kColsUnit - 1) / kColsUnit * kColsUnit;
+  const size_t panel = kPanelRows * cols * sizeof(uint16_t);
+  return packed_x_.Reserve(kMaxBatchRows * cols * sizeof(uint16_t)) != nullptr &&
+         packed_sums_.Reserve(kMaxBatchRows * cols / kMinGroup * sizeof(float)) != nullptr &&
+         rounded_x_.Reserve(limits.max_prefill_rows * cols * sizeof(uint16_t)) != nullptr &&
+         panel_.Reserve(std::max(kPanelBytes, panel)) != nullptr &&
+         workspace_.Reserve(kWorkspaceBytes) != nullptr;
+}
+
 void Linear::Run(const ProjectArgs& args) {
   const LinearArgs& linear = args.linear;
   const auto& weight = static_cast<const DeviceWeight&>(*linear.weight);
@@ -162,8 +173,8 @@ bool Linear::RunBatch(const LinearDecodeParams& linear, PackRowsParams& source) 
 
 const BatchPlan& Linear::PlanOf(const PackedMatrix& matrix, int rows, bool gated) {
   const int tokens = rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
-  const auto [entry, added] = plans_.try_emplace({matrix.format, matrix.wide_params, matrix.group,
-                                                  matrix.rows, matrix.blocks, tokens, gated});
+  const auto [entry, added] = plans_.try_emplace(
+      {matrix.format, matrix.wide_params, matrix.group, matrix.rows, matrix.blocks, tokens, gated});
   if (added) entry->second = PlanBatch(matrix, tokens, gated, device_.queue());
   return entry->second;
 }

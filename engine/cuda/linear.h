@@ -23,10 +23,8 @@ class Linear {
   Linear& operator=(const Linear&) = delete;
 
   void Run(const ProjectArgs& args);
-  size_t scratch_bytes() const {
-    return packed_x_.bytes() + packed_sums_.bytes() + rounded_x_.bytes() + panel_.bytes() +
-           workspace_.bytes();
-  }
+  // False: out of memory, noted in the device.
+  bool ReserveScratch(const ScratchLimits& limits);
 
  private:
   // One product of bf16 matrices: y[rows, n] (stride y_stride) (+)= x[rows, k] w[n, k]^T.

@@ -76,6 +76,13 @@ void TileUnpacker::Add(const AttentionSequence& sequence, std::vector<OpenPiece>
   }
 }
 
+bool TileUnpacker::ReserveScratch(const ScratchLimits& limits) {
+  const size_t tiles = (limits.context_tokens + kv::kBlockTokens - 1) / kv::kBlockTokens;
+  const size_t both = kv::TileBytes(open_codec_, kv::Role::kKey, limits.head_dim) +
+                      kv::TileBytes(open_codec_, kv::Role::kValue, limits.head_dim);
+  return scratch_.Reserve(tiles * limits.kv_heads * both) != nullptr;
+}
+
 bool TileUnpacker::Run(std::vector<OpenPiece>& pieces) {
   if (tiles_.empty()) return true;
   std::byte* const scratch = scratch_.Reserve(bytes_);

@@ -17,6 +17,8 @@ void Backend::RopeAndStoreKv(const RopeArgs& rope, const StoreKvArgs& store) {
   StoreKv(store);
 }
 
+absl::Status Backend::ReserveScratch(const ScratchLimits&) { return absl::OkStatus(); }
+
 void Backend::Sample(const SampleArgs& args) {
   KVP_CHECK(activation_bytes() == sizeof(float));
   std::vector<float> logits(args.logits.cols);

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -221,6 +222,24 @@ struct SampleArgs {
   std::span<int32_t> tokens;
 };
 
+// The largest steps of a model: what a backend's scratch memory is planned from.
+struct ScratchLimits {
+  int max_decode_rows = 0;
+  int max_prefill_rows = 0;
+  int max_cols = 0;  // of a weight
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  int context_tokens = 0;
+  bool key_bias = false;  // sequences may have it (AttentionSequence)
+};
+
+// Memory of a device, as its driver reports it.
+struct DeviceMemoryInfo {
+  uint64_t total_bytes = 0;
+  uint64_t free_bytes = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -234,9 +253,13 @@ class Backend {
   virtual void CopyFromHost(std::byte* to, const void* from, size_t bytes) = 0;
   // Slides bytes down inside one buffer (`to` < `from`, overlap allowed).
   virtual void Move(std::byte* to, const std::byte* from, size_t bytes) = 0;
-  // Backend scratch outside the workspace (per thread accumulators, decode tiles): the stated
-  // constant.
+  // Backend scratch outside the workspace (per thread accumulators, decode tiles).
   virtual size_t scratch_bytes() const = 0;
+  // Takes the scratch that steps within `limits` need, so that they take no more memory later.
+  // Nothing where scratch is host memory. Errors: RESOURCE_EXHAUSTED (DEVICE_MEMORY).
+  virtual absl::Status ReserveScratch(const ScratchLimits& limits);
+  // Nothing where the backend computes in host memory. From any thread.
+  virtual std::optional<DeviceMemoryInfo> DeviceMemory() const { return std::nullopt; }
 
   // Repacks a matrix (2-D tensor) into the backend's layout, keeping its precision: 4..8-bit groups
   // stay so, f32/f16/bf16 become bf16. Vectors (1-D: norms, biases) stay f32. Several tensors of

@@ -1,4 +1,6 @@
 // Whole tiny models: the engine on CUDA against the engine on the scalar CPU backend.
+#include <cuda_runtime_api.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -112,12 +114,82 @@ TEST_F(CudaModelTest, AnswersDoNotDependOnTheBatch) {
   for (const auto& other : others) EXPECT_TRUE(other->Wait().ok());
 }
 
+// The head counts and the key bias of Qwen2.5-7B (seven query heads to a KV head), and Mistral-7B's
+// grouping, in both kinds of attention, with all that may be stored.
+TEST_F(CudaModelTest, LogitsOfOtherHeadCounts) {
+  const support::TinyModelOptions shapes[] = {{.architecture = Architecture::kQwen2,
+                                               .layers = 2,
+                                               .hidden = 896,
+                                               .heads = 7,
+                                               .kv_heads = 1,
+                                               .head_dim = 128,
+                                               .ffn = 512,
+                                               .type = TensorType::kQ4_0},
+                                              {.architecture = Architecture::kMistral,
+                                               .layers = 2,
+                                               .hidden = 512,
+                                               .heads = 8,
+                                               .kv_heads = 2,
+                                               .head_dim = 64,
+                                               .ffn = 512,
+                                               .type = TensorType::kQ4_0}};
+  for (const support::TinyModelOptions& shape : shapes) {
+    SCOPED_TRACE(shape.heads);
+    WriteModel(shape);
+    std::vector<std::vector<float>> want;
+    const char* const configs[] = {"k=bf16 v=bf16 chunk=64",
+                                   "k=int8-token v=int4-token sink=16 recent=64 chunk=128"};
+    StartOn("cpu");
+    for (const char* config : configs) want.push_back(Score(config, 333, 200));
+    StartOn("cuda");
+    for (size_t i = 0; i < want.size(); ++i) {
+      EXPECT_LT(RootMeanSquare(Score(configs[i], 333, 200), want[i]), kTolerance) << configs[i];
+    }
+  }
+}
+
+// What the driver sees is what the metrics add up to, and no step takes more.
+TEST_F(CudaModelTest, DeviceMemoryIsAccountedFor) {
+  constexpr uint64_t kDriversOwn = uint64_t{256} << 20;
+  WriteModel({.layers = 2,
+              .hidden = 512,
+              .heads = 8,
+              .kv_heads = 2,
+              .head_dim = 64,
+              .ffn = 512,
+              .type = TensorType::kQ4_0});
+  const auto used = [] {
+    size_t free_bytes = 0, total_bytes = 0;
+    EXPECT_EQ(cudaMemGetInfo(&free_bytes, &total_bytes), cudaSuccess);
+    return total_bytes - free_bytes;
+  };
+  options_.kv_capacity_bytes = uint64_t{64} << 20;
+  engine_.reset();
+  const uint64_t before = used();
+  StartOn("cuda");
+  const EngineStats at_start = engine_->Stats();
+  for (const char* config : {"k=bf16 v=bf16 chunk=64", "k=int4-channel v=int4-token chunk=256"}) {
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(Run(Greedy(700, 40, config, i)).size(), 40u);
+  }
+  const EngineStats after = engine_->Stats();
+  EXPECT_EQ(after.scratch_bytes, at_start.scratch_bytes);
+  EXPECT_GT(after.device_free_bytes, 0u);
+  EXPECT_LE(after.device_used_bytes - before, after.weights_bytes + after.workspace_bytes +
+                                                  after.scratch_bytes + after.capacity_bytes +
+                                                  kDriversOwn);
+}
+
 TEST_F(CudaModelTest, ContextThatDoesNotFitIsRefusedAtStart) {
   options_.kv_capacity_bytes = uint64_t{4} << 40;
   options_.device = "cuda";
   const auto engine = Engine::Create(options_);
   ASSERT_FALSE(engine.ok());
   EXPECT_EQ(Reason(engine.status()), "DEVICE_MEMORY") << engine.status();
+  const std::string message(engine.status().message());
+  for (const char* part :
+       {"kv_capacity_bytes is 4398046511104", "at most", "weights of", "scratch"}) {
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  }
 }
 
 }  // namespace
