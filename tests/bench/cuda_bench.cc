@@ -1,6 +1,6 @@
-// The CUDA backend at the shape of Llama-3.1-8B with random weights of 4 bits in groups of 128,
-// made on the spot: decode and prefill of the whole model at several depths and KV configs, and the
-// attention kernel alone. Prints one table.
+// The CUDA backend at the shapes of Llama-3.1-8B, Qwen2.5-7B and Mistral-7B with random weights of
+// 4 bits in groups of 128, made on the spot: decode and prefill of whole models at several depths
+// and KV configs, and of Llama's the kernels alone. Prints one table.
 //
 // usage: cuda_bench [ROW...]    runs the rows whose name contains one of the words; all by default
 #include <cuda_runtime_api.h>
@@ -39,20 +39,28 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-ModelConfig Llama8B() {
+ModelConfig Shape(const char* name, int layers, int hidden, int ffn, int heads, int kv_heads,
+                  int vocab) {
   ModelConfig config;
-  config.name = "Llama-3.1-8B shape";
-  config.layers = 32;
-  config.hidden = 4096;
-  config.ffn = 14336;
-  config.heads = 32;
-  config.kv_heads = 8;
+  config.name = name;
+  config.layers = layers;
+  config.hidden = hidden;
+  config.ffn = ffn;
+  config.heads = heads;
+  config.kv_heads = kv_heads;
   config.head_dim = 128;
-  config.vocab = 128256;
-  config.context_tokens = 131072 + 4096;
+  config.vocab = vocab;
+  config.context_tokens = 131072 + 8192;
   config.inverse_frequency = RopeInverseFrequency(500000.0, 128);
   return config;
 }
+ModelConfig Llama8B() { return Shape("Llama-3.1-8B shape", 32, 4096, 14336, 32, 8, 128256); }
+ModelConfig Qwen7B() {
+  ModelConfig config = Shape("Qwen2.5-7B shape", 28, 3584, 18944, 28, 4, 152064);
+  config.qkv_bias = true;
+  return config;
+}
+ModelConfig Mistral7B() { return Shape("Mistral-7B shape", 32, 4096, 14336, 32, 8, 32768); }
 
 // Random bytes once, copied wherever device memory is to be filled.
 class RandomBytes {
@@ -117,6 +125,7 @@ ModelWeights RandomWeights(const ModelConfig& c, Backend& backend, const RandomB
     layer.attn_norm = Ones(backend, c.hidden);
     layer.ffn_norm = Ones(backend, c.hidden);
     layer.qkv = RandomInt4((c.heads + 2 * c.kv_heads) * c.head_dim, c.hidden, random);
+    if (c.qkv_bias) layer.qkv_bias = Ones(backend, (c.heads + 2 * c.kv_heads) * c.head_dim);
     layer.attn_output = RandomInt4(c.hidden, c.heads * c.head_dim, random);
     layer.gate_up = RandomInt4(2 * c.ffn, c.hidden, random);
     layer.ffn_down = RandomInt4(c.hidden, c.ffn, random);
@@ -174,7 +183,7 @@ std::vector<std::byte> RandomBlock(const kv::BlockLayout& layout, const ModelCon
 // The model, an arena over what is left of the card, and sequences of one KV config in it.
 class Bench {
  public:
-  Bench() : config_(Llama8B()), backend_(*CreateCudaBackend()) {
+  explicit Bench(const ModelConfig& config) : config_(config), backend_(*CreateCudaBackend()) {
     RandomBytes random;
     ModelWeights weights = RandomWeights(config_, *backend_, random);
     weight_bytes_ = WeightBytesPerStep(weights);
@@ -185,8 +194,9 @@ class Bench {
     Check(cudaMemGetInfo(&free_bytes, &total_bytes));
     arena_bytes_ = (free_bytes - (size_t{4} << 30)) / kv::kRegionAlignment * kv::kRegionAlignment;
     arena_memory_ = *backend_->Allocate(arena_bytes_);
-    std::printf("weights read per step %.2f GB, workspace %.2f GB, arena %.1f GB\n",
-                weight_bytes_ * 1e-9, transformer_->workspace_bytes() * 1e-9, arena_bytes_ * 1e-9);
+    std::printf("%s: weights read per step %.2f GB, workspace %.2f GB, arena %.1f GB\n",
+                config_.name.c_str(), weight_bytes_ * 1e-9, transformer_->workspace_bytes() * 1e-9,
+                arena_bytes_ * 1e-9);
   }
 
   static constexpr int kChunk = 4096;
@@ -497,7 +507,25 @@ void ProjectionRow(Bench& bench, const char* label, Bench::Projection which, int
   std::fflush(stdout);
 }
 
-std::vector<Row> Rows() {
+// Of the other models: the ends of the range of depths.
+std::vector<Row> ModelRows(const std::string& model) {
+  std::vector<Row> rows;
+  for (const KvName& kv : kConfigs) {
+    const std::string label = kv.label;
+    if (label == "int8" || label == "int4" || label == "k8v4") continue;
+    for (const int depth : {0, 131072}) {
+      rows.push_back({absl::StrCat(model, " decode 1x", depth, " ", label),
+                      [&kv, depth](Bench& b) { DecodeRow(b, kv, 1, depth); }});
+    }
+    for (const int depth : {0, 122880}) {  // up to 131072 tokens
+      rows.push_back({absl::StrCat(model, " prefill 8192 at ", depth, " ", label),
+                      [&kv, depth](Bench& b) { PrefillRow(b, kv, 8192, depth); }});
+    }
+  }
+  return rows;
+}
+
+std::vector<Row> LlamaRows() {
   std::vector<Row> rows;
   const auto add = [&](const std::string& name, std::function<void(Bench&)> run) {
     rows.push_back({name, std::move(run)});
@@ -550,12 +578,19 @@ int Main(int argc, char** argv) {
   cudaDeviceProp properties;
   Check(cudaGetDeviceProperties(&properties, 0));
   std::printf("%s, %.1f GB\n", properties.name, properties.totalGlobalMem * 1e-9);
-  Bench bench;
-  for (const Row& row : Rows()) {
-    const bool wanted = argc < 2 || std::any_of(argv + 1, argv + argc, [&](const char* word) {
-                          return row.name.find(word) != std::string::npos;
-                        });
-    if (wanted) row.run(bench);
+  const auto wanted = [&](const Row& row) {
+    return argc < 2 || std::any_of(argv + 1, argv + argc, [&](const char* word) {
+             return row.name.find(word) != std::string::npos;
+           });
+  };
+  for (const auto& [config, rows] :
+       {std::pair(Llama8B(), LlamaRows()), std::pair(Qwen7B(), ModelRows("qwen")),
+        std::pair(Mistral7B(), ModelRows("mistral"))}) {
+    if (std::none_of(rows.begin(), rows.end(), wanted)) continue;
+    Bench bench(config);
+    for (const Row& row : rows) {
+      if (wanted(row)) row.run(bench);
+    }
   }
   return 0;
 }
