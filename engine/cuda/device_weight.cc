@@ -13,12 +13,6 @@ absl::StatusOr<std::unique_ptr<DeviceWeight>> DeviceWeight::Load(
   KVP_CHECK(!stacked.empty());
   const bool vector = stacked[0].shape.size() == 1;
   KVP_RETURN_IF_ERROR(CheckStackedTensors(stacked));
-  for (const TensorView& tensor : stacked) {
-    if (tensor.type == TensorType::kAwq4) {
-      return MakeError(absl::StatusCode::kUnimplemented, "TENSOR_TYPE_UNSUPPORTED",
-                       "AWQ weights run on the CPU only", {{"tensor", tensor.name}});
-    }
-  }
   std::unique_ptr<DeviceWeight> weight(new DeviceWeight);
   if (vector) {
     KVP_RETURN_IF_ERROR(weight->LoadVectors(stacked, device));

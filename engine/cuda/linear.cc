@@ -174,7 +174,7 @@ bool Linear::RunBatch(const LinearDecodeParams& linear, PackRowsParams& source) 
 const BatchPlan& Linear::PlanOf(const PackedMatrix& matrix, int rows, bool gated) {
   const int tokens = rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
   const auto [entry, added] = plans_.try_emplace(
-      {matrix.format, matrix.wide_params, matrix.group, matrix.rows, matrix.blocks, tokens, gated});
+      {matrix.format, matrix.param_kind, matrix.group, matrix.rows, matrix.blocks, tokens, gated});
   if (added) entry->second = PlanBatch(matrix, tokens, gated, device_.queue());
   return entry->second;
 }

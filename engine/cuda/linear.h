@@ -62,7 +62,7 @@ class Linear {
   // By n, k and whether y is aligned to 16 bytes.
   std::map<std::tuple<int, int, bool>, cublasLtMatmulAlgo_t> algorithms_;
   // By what of a matrix it depends on, rows at a time, and whether there is a gate.
-  std::map<std::tuple<CodeFormat, bool, int, int, int, int, bool>, BatchPlan> plans_;
+  std::map<std::tuple<CodeFormat, ParamKind, int, int, int, int, bool>, BatchPlan> plans_;
   Scratch packed_x_;     // activations of decode rows as B operands
   Scratch packed_sums_;  // of these over groups of columns
   Scratch rounded_x_;    // activations of prefill rows as bf16

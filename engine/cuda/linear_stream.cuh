@@ -64,27 +64,35 @@ struct GroupPair {
   float scale[2];
   float offset[2];
 };
-template <bool kWide>
+template <ParamKind kKind>
 struct RawParams;
 template <>
-struct RawParams<true> {
+struct RawParams<ParamKind::kFloatOffset> {
   float4 v;
   __device__ __forceinline__ GroupPair Get() const { return {{v.x, v.z}, {v.y, v.w}}; }
 };
 template <>
-struct RawParams<false> {
+struct RawParams<ParamKind::kHalfOffset> {
   uint2 v;
   __device__ __forceinline__ GroupPair Get() const {
     const float2 first = UnpackF16(v.x), second = UnpackF16(v.y);
     return {{first.x, second.x}, {first.y, second.y}};
   }
 };
+template <>
+struct RawParams<ParamKind::kHalfZero> {
+  uint2 v;
+  __device__ __forceinline__ GroupPair Get() const {
+    const float2 first = UnpackF16(v.x), second = UnpackF16(v.y);
+    return {{first.x, second.x}, {-first.x * first.y, -second.x * second.y}};
+  }
+};
 
 // What a kernel is made for. kGroupCols: columns that share parameters inside a block of columns.
-template <CodeFormat kCodeFormat, bool kWideParams, int kGroupCols>
+template <CodeFormat kCodeFormat, ParamKind kParamKind, int kGroupCols>
 struct WeightFormat {
   using C = Codes<kCodeFormat>;
-  using Params = RawParams<kWideParams>;
+  using Params = RawParams<kParamKind>;
   static constexpr CodeFormat kFormat = kCodeFormat;
   static constexpr bool kHasParams = kFormat != CodeFormat::kBf16;
   // A unit: blocks of columns that are taken at a time, and groups of columns in them.
@@ -96,22 +104,28 @@ struct WeightFormat {
 };
 
 // Calls fn with the WeightFormat of a matrix.
-template <CodeFormat kFormat, bool kWide, typename Fn>
+template <CodeFormat kFormat, ParamKind kKind, typename Fn>
 void VisitGroup(int group, Fn& fn) {
   // Of codes of 8 bits in groups of 16 (Q6_K), of 4 bits in groups of up to 128.
-  if (group == 32) return fn(WeightFormat<kFormat, kWide, 32>{});
-  if (group == 64) return fn(WeightFormat<kFormat, kWide, 64>{});
-  fn(WeightFormat < kFormat, kWide, kFormat == CodeFormat::kInt8 ? 16 : 128 > {});
+  constexpr int kOther = kFormat == CodeFormat::kInt8 ? 16 : 128;
+  if (group == 32) return fn(WeightFormat<kFormat, kKind, 32>{});
+  if (group == 64) return fn(WeightFormat<kFormat, kKind, 64>{});
+  fn(WeightFormat<kFormat, kKind, kOther>{});
 }
 template <typename Fn>
 void VisitWeightFormat(const PackedMatrix& w, Fn fn) {
-  if (w.format == CodeFormat::kBf16) return fn(WeightFormat<CodeFormat::kBf16, false, 64>{});
-  if (w.format == CodeFormat::kInt4) {
-    return w.wide_params ? VisitGroup<CodeFormat::kInt4, true>(w.group, fn)
-                         : VisitGroup<CodeFormat::kInt4, false>(w.group, fn);
+  constexpr auto kHalf = ParamKind::kHalfOffset, kFloat = ParamKind::kFloatOffset;
+  const bool half = w.param_kind == kHalf;
+  if (w.format == CodeFormat::kBf16) return fn(WeightFormat<CodeFormat::kBf16, kHalf, 64>{});
+  if (w.format == CodeFormat::kInt8) {
+    return half ? VisitGroup<CodeFormat::kInt8, kHalf>(w.group, fn)
+                : VisitGroup<CodeFormat::kInt8, kFloat>(w.group, fn);
   }
-  w.wide_params ? VisitGroup<CodeFormat::kInt8, true>(w.group, fn)
-                : VisitGroup<CodeFormat::kInt8, false>(w.group, fn);
+  if (w.param_kind == ParamKind::kHalfZero) {
+    return VisitGroup<CodeFormat::kInt4, ParamKind::kHalfZero>(w.group, fn);
+  }
+  half ? VisitGroup<CodeFormat::kInt4, kHalf>(w.group, fn)
+       : VisitGroup<CodeFormat::kInt4, kFloat>(w.group, fn);
 }
 
 // The units of a range of columns.

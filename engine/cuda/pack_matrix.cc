@@ -7,6 +7,7 @@
 
 #include "engine/base/float16.h"
 #include "engine/cuda/gguf_groups.h"
+#include "engine/ops/awq_rows.h"
 #include "engine/ops/dequantize.h"
 
 namespace kvpareto::cuda {
@@ -64,7 +65,11 @@ class Packer {
     shape.rows = static_cast<int>(tensor.rows());
     shape.cols = cols_;
     shape.blocks = (cols_ + 2 * kBlockCols - 1) / (2 * kBlockCols) * 2;
-    if (const auto format = GroupFormatOf(tensor.type)) {
+    if (tensor.type == TensorType::kAwq4) {
+      shape.format = CodeFormat::kInt4;
+      shape.group = AwqKernelGroup(tensor);
+      shape.param_kind = ParamKind::kHalfZero;
+    } else if (const auto format = GroupFormatOf(tensor.type)) {
       shape.format = format->bits == 4 ? CodeFormat::kInt4 : CodeFormat::kInt8;
       shape.group = format->group;
     }
@@ -74,10 +79,12 @@ class Packer {
     PackedMatrix& shape = to_.shape;
     to_.codes.assign(shape.code_bytes(), 0);
     params_.assign(size_t(shape.panels()) * shape.groups() * kPanelRows, GroupParams{});
-    ParallelFor(shape.panels(), [&](int panel) { PackPanel(panel); });
-    shape.wide_params = !std::all_of(params_.begin(), params_.end(), [](const GroupParams& p) {
+    const bool awq = tensor_.type == TensorType::kAwq4;
+    ParallelFor(shape.panels(), [&](int panel) { awq ? PackAwqPanel(panel) : PackPanel(panel); });
+    const bool halves = std::all_of(params_.begin(), params_.end(), [](const GroupParams& p) {
       return FitsF16(p.scale) && FitsF16(p.offset);
     });
+    if (!awq && !halves) shape.param_kind = ParamKind::kFloatOffset;
     StoreParams();
   }
 
@@ -102,15 +109,38 @@ class Packer {
                 blocks + c / kBlockCols * shape.block_bytes());
       }
       for (int g = 0; g < shape.groups() && g * shape.group < cols_; ++g) {
-        const size_t entry = (size_t(panel) * shape.groups() + g) * kPanelRows;
-        params_[entry + r % 8 * 2 + r / 8] = params[g];
+        ParamsAt(panel, g, r) = params[g];
       }
     }
   }
 
+  // Parameters are scales and zeros.
+  void PackAwqPanel(int panel) {
+    const PackedMatrix& shape = to_.shape;
+    const int num_rows = std::min(kPanelRows, shape.rows - panel * kPanelRows);
+    const AwqRows rows = UnpackAwqRows(tensor_, int64_t{panel} * kPanelRows, num_rows);
+    uint8_t* blocks = to_.codes.data() + size_t(panel) * shape.blocks * shape.block_bytes();
+    for (int r = 0; r < num_rows; ++r) {
+      for (int c = 0; c < cols_; ++c) {
+        SetCode(shape.format, r, c % kBlockCols, rows.codes[size_t(r) * cols_ + c],
+                blocks + c / kBlockCols * shape.block_bytes());
+      }
+      for (int g = 0; g * shape.group < cols_; ++g) {
+        const size_t from = size_t(r) * rows.groups + g * shape.group / tensor_.awq.group_cols;
+        ParamsAt(panel, g, r) = {F16ToFloat(rows.scales[from]),
+                                 static_cast<float>(rows.zeros[from])};
+      }
+    }
+  }
+
+  GroupParams& ParamsAt(int panel, int group, int row) {
+    const size_t entry = (size_t(panel) * to_.shape.groups() + group) * kPanelRows;
+    return params_[entry + row % 8 * 2 + row / 8];
+  }
+
   void StoreParams() {
     to_.params.resize(to_.shape.param_bytes());
-    if (to_.shape.wide_params) {
+    if (to_.shape.param_kind == ParamKind::kFloatOffset) {
       std::memcpy(to_.params.data(), params_.data(), to_.params.size());
       return;
     }
@@ -136,7 +166,7 @@ HostMatrix PackMatrix(const TensorView& tensor) {
 
 bool CanAppend(const HostMatrix& matrix, const HostMatrix& next) {
   const PackedMatrix &a = matrix.shape, &b = next.shape;
-  return a.rows % kPanelRows == 0 && a.format == b.format && a.wide_params == b.wide_params &&
+  return a.rows % kPanelRows == 0 && a.format == b.format && a.param_kind == b.param_kind &&
          a.cols == b.cols && a.blocks == b.blocks && a.group == b.group;
 }
 

@@ -14,8 +14,7 @@
 //   bf16:    load s is step s; word r is register r
 //
 // A value is code * scale + offset, with one (scale, offset) per row and group of columns, kept as
-// two fp16 where that is exact, as two floats otherwise. They stand by [panel][group][16], entry
-// 2 g for row g, 2 g + 1 for row g + 8.
+// ParamKind says. They stand by [panel][group][16], entry 2 g for row g, 2 g + 1 for row g + 8.
 #pragma once
 
 #include <cstddef>
@@ -29,6 +28,13 @@ inline constexpr int kStepCols = 16;
 
 enum class CodeFormat : uint8_t { kBf16, kInt4, kInt8 };
 
+// How the parameters of a group are kept, each exactly.
+enum class ParamKind : uint8_t {
+  kHalfOffset,   // scale and offset as fp16
+  kHalfZero,     // scale and zero as fp16: offset = -scale * zero
+  kFloatOffset,  // scale and offset as floats
+};
+
 constexpr int CodeBits(CodeFormat format) {
   return format == CodeFormat::kBf16 ? 16 : format == CodeFormat::kInt4 ? 4 : 8;
 }
@@ -36,7 +42,7 @@ constexpr int CodeBits(CodeFormat format) {
 // A view; plain data for kernels.
 struct PackedMatrix {
   CodeFormat format = CodeFormat::kBf16;
-  bool wide_params = false;  // float pairs instead of fp16 pairs
+  ParamKind param_kind = ParamKind::kHalfOffset;
   int rows = 0;
   int cols = 0;
   int blocks = 0;  // of columns, an even number; those past `cols` are zero
@@ -53,7 +59,8 @@ struct PackedMatrix {
   }
   constexpr size_t code_bytes() const { return size_t(panels()) * blocks * block_bytes(); }
   constexpr size_t param_bytes() const {
-    return size_t(panels()) * groups() * kPanelRows * (wide_params ? 8 : 4);
+    return size_t(panels()) * groups() * kPanelRows *
+           (param_kind == ParamKind::kFloatOffset ? 8 : 4);
   }
 };
 

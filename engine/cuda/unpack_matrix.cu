@@ -9,16 +9,19 @@ struct Params {
   float scale = 1.0f;
   float offset = 0.0f;
 };
+__device__ __forceinline__ Params ParamsOfHalves(ParamKind kind, uint32_t pair) {
+  const float2 v = UnpackF16(pair);
+  return {v.x, kind == ParamKind::kHalfZero ? -v.x * v.y : v.y};
+}
 __device__ Params ParamsOf(const PackedMatrix& w, int panel, int row, int col) {
   if (w.format == CodeFormat::kBf16) return {};
   const size_t entry =
       (size_t(panel) * w.groups() + col / w.group) * kPanelRows + row % 8 * 2 + row / 8;
-  if (w.wide_params) {
+  if (w.param_kind == ParamKind::kFloatOffset) {
     const float2 v = reinterpret_cast<const float2*>(w.params)[entry];
     return {v.x, v.y};
   }
-  const float2 v = UnpackF16(reinterpret_cast<const uint32_t*>(w.params)[entry]);
-  return {v.x, v.y};
+  return ParamsOfHalves(w.param_kind, reinterpret_cast<const uint32_t*>(w.params)[entry]);
 }
 
 // The inverse of pack_matrix.cc, one element at a time.
@@ -75,13 +78,13 @@ __global__ void UnpackInt4Kernel(PackedMatrix w, int first_panel, int items, uin
     const uint2 params = reinterpret_cast<const uint2*>(w.params)[group * 8 + g];
 #pragma unroll
     for (int half_rows = 0; half_rows < 2; ++half_rows) {
-      const float2 p = UnpackF16(half_rows == 0 ? params.x : params.y);
+      const Params p = ParamsOfHalves(w.param_kind, half_rows == 0 ? params.x : params.y);
       float v[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int reg = j / 2 * 2 + half_rows;
         const int code = words[s] >> (4 * reg + 16 * (j % 2)) & 15;
-        v[j] = static_cast<float>(code) * p.x + p.y;
+        v[j] = static_cast<float>(code) * p.scale + p.offset;
       }
       const size_t row = size_t(panel) * kPanelRows + g + 8 * half_rows;
       *reinterpret_cast<uint2*>(to + row * cols + col + 4 * q) =
@@ -122,7 +125,8 @@ unsigned BlocksFor(int64_t items) { return static_cast<unsigned>((items + 255) /
 
 void LaunchUnpackPanels(const PackedMatrix& w, int first_panel, int panels, uint16_t* to,
                         LaunchQueue& queue) {
-  if (w.format == CodeFormat::kInt4 && !w.wide_params && w.cols % (2 * kBlockCols) == 0) {
+  if (w.format == CodeFormat::kInt4 && w.param_kind != ParamKind::kFloatOffset &&
+      w.cols % (2 * kBlockCols) == 0) {
     const int items = panels * w.blocks;
     queue.Add(UnpackInt4Kernel, {BlocksFor(int64_t{items} * 32), 256, 0}, w, first_panel, items,
               to);

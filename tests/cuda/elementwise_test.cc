@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "tests/cpu/random_weight.h"
+#include "tests/cpu/random_awq.h"
 #include "tests/cuda/cuda_fixture.h"
 
 namespace kvpareto::cuda {
@@ -94,11 +94,14 @@ TEST_F(ElementwiseTest, GatherRows) {
 // Rows of a table come back exactly as the definition of their format decodes them: so nothing is
 // lost by packing. Two stacked formats; rows that do not fill a panel.
 TEST_F(ElementwiseTest, EmbedEveryFormat) {
-  for (const TensorType type : cpu::kAllTypes) {
+  for (const TensorType type : cpu::AllTypesAndAwq()) {
     SCOPED_TRACE(GetTensorTypeInfo(type).name);
     const int cols = cpu::IsFloat(type) ? 100 : 512;
-    cpu::RandomTensor first = cpu::MakeRandomTensor(type, 21, cols, 7);
-    cpu::RandomTensor second = cpu::MakeRandomTensor(TensorType::kBf16, 19, cols, 8);
+    const int rows = type == TensorType::kAwq4 ? 24 : 21;  // AWQ has eight in a word
+    cpu::RandomTensor first = type == TensorType::kAwq4
+                                  ? cpu::MakeRandomAwq(rows, cols, 7)
+                                  : cpu::MakeRandomTensor(type, rows, cols, 7);
+    cpu::RandomTensor second = cpu::MakeRandomTensor(TensorType::kBf16, 40 - rows, cols, 8);
     const TensorView views[] = {first.view, second.view};
     auto weight = Gpu()->LoadWeight(views);
     ASSERT_TRUE(weight.ok()) << weight.status();

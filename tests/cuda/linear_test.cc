@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "tests/cpu/random_weight.h"
+#include "tests/cpu/random_awq.h"
 #include "tests/cuda/cuda_fixture.h"
 
 namespace kvpareto::cuda {
@@ -142,12 +142,16 @@ class LinearTest : public CudaTest {
     }
   }
 
-  static int Width(TensorType type) { return cpu::IsFloat(type) ? 200 : 768; }
+  static RandomTensor Tensor(TensorType type, uint32_t seed) {
+    constexpr int kRows = 72;
+    if (type == TensorType::kAwq4) return cpu::MakeRandomAwq(kRows, 768, seed);
+    return cpu::MakeRandomTensor(type, kRows, cpu::IsFloat(type) ? 200 : 768, seed);
+  }
 };
 
 TEST_F(LinearTest, DecodeEveryFormatAndRowCount) {
-  for (const TensorType type : cpu::kAllTypes) {
-    const RandomTensor tensor = cpu::MakeRandomTensor(type, 72, Width(type), 1);
+  for (const TensorType type : cpu::AllTypesAndAwq()) {
+    const RandomTensor tensor = Tensor(type, 1);
     for (const int rows : {1, 2, 8, 9, 16, 17, 33, 64, 65}) {
       SCOPED_TRACE(testing::Message() << GetTensorTypeInfo(type).name << " rows " << rows);
       ASSERT_NO_FATAL_FAILURE(Check({tensor}, {rows, 0}, false, false));
@@ -156,12 +160,24 @@ TEST_F(LinearTest, DecodeEveryFormatAndRowCount) {
 }
 
 TEST_F(LinearTest, PrefillEveryFormat) {
-  for (const TensorType type : cpu::kAllTypes) {
-    const RandomTensor tensor = cpu::MakeRandomTensor(type, 72, Width(type), 2);
+  for (const TensorType type : cpu::AllTypesAndAwq()) {
+    const RandomTensor tensor = Tensor(type, 2);
     for (const int rows : {1, 7, 130}) {
       SCOPED_TRACE(testing::Message() << GetTensorTypeInfo(type).name << " rows " << rows);
       ASSERT_NO_FATAL_FAILURE(Check({tensor}, {0, rows}, false, false));
     }
+  }
+}
+
+// AWQ's groups of 128, 64 and 32 columns, alone and stacked into one matrix.
+TEST_F(LinearTest, AwqGroups) {
+  for (const int cols : {1024, 192, 160}) {
+    SCOPED_TRACE(cols);
+    std::vector<RandomTensor> stacked;
+    stacked.push_back(cpu::MakeRandomAwq(64, cols, 21));
+    ASSERT_NO_FATAL_FAILURE(Check(stacked, {1, 3}, true, false));
+    stacked.push_back(cpu::MakeRandomAwq(24, cols, 22));
+    ASSERT_NO_FATAL_FAILURE(Check(stacked, {12, 0}, true, true));
   }
 }
 
