@@ -65,18 +65,27 @@ step configure cmake -S "$ROOT" -B "$build" -G Ninja -D CMAKE_BUILD_TYPE=Release
 step build cmake --build "$build" -j "$JOBS" --target cuda_test cuda_bench
 tests=$build/tests/cuda/cuda_test
 step tests "$tests" --gtest_brief=1
+# Both at once. What only takes time under memcheck is left out; of racecheck, what runs the
+# library's kernels for prefill rows, which report races of their own.
+sanitizers() {
+  local rc=0
+  local slow='*LargeMatrix*:*Move*:*PrefillEveryFormat*:*CudaModelTest*:*EveryWayToChoose*:*LongLists*'
+  local raced='*AttentionTest.*:*ProjectDecodeRows*:*StackedWithBias*:*SealEveryCodec*:*RopeAndStore*'
+  compute-sanitizer --tool racecheck --error-exitcode 1 "$tests" --gtest_brief=1 \
+    --gtest_filter="$raced:*SampleTest.P*" >"$build/racecheck.log" 2>&1 &
+  compute-sanitizer --tool memcheck --error-exitcode 1 "$tests" --gtest_brief=1 \
+    --gtest_filter="-$slow" || rc=1
+  wait $! || rc=1
+  tail -n 15 "$build/racecheck.log"
+  return $rc
+}
 if [ -n "$sanitizer" ] && command -v compute-sanitizer >/dev/null; then
-  # What only takes time under a sanitizer is left out; of racecheck, what runs the library's kernels
-  # for prefill rows, which report races of their own.
-  slow='*LargeMatrix*:*Move*:*PrefillEveryFormat*:*CudaModelTest*:*EveryWayToChoose*:*LongLists*'
-  step memcheck compute-sanitizer --tool memcheck --error-exitcode 1 \
-    "$tests" --gtest_brief=1 --gtest_filter="-$slow"
-  step racecheck compute-sanitizer --tool racecheck --error-exitcode 1 "$tests" --gtest_brief=1 \
-    --gtest_filter='*AttentionTest.*:*ProjectDecodeRows*:*StackedWithBias*:*SealEveryCodec*:*RopeAndStore*:*SampleTest.P*'
+  step sanitizers sanitizers
 fi
 step benchmark "$build/tests/bench/cuda_bench" "$@"
 
 say "$(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n 1), $SECONDS s in all"
 tail -n 2 "$build/tests.log"
+[ ! -e "$build/sanitizers.log" ] || grep -h SUMMARY "$build/sanitizers.log"
 printf '%s\n' "${summary[@]}"
 cat "$build/benchmark.log"
