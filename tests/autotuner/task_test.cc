@@ -189,6 +189,8 @@ TEST_F(TaskTest, SaysWhereARowIsWrong) {
   expect("jsonl", "{\"prompt\": \"\xFF\"}", "bad.jsonl:2: is not JSON");
   expect("jsonl", "[]", "bad.jsonl:2: is not a JSON object");
   expect("jsonl", std::string(100000, '['), "bad.jsonl:2: is not JSON");
+  expect("jsonl", "{\"prompt\": " + std::string(100000, '[') + std::string(100000, ']') + "}",
+         "\"prompt\" is not a string");
   expect("jsonl", R"({"answers": ["x"]})", "bad.jsonl:2: \"prompt\" is missing");
   expect("jsonl", R"({"prompt": 3})", "\"prompt\" is not a string");
   expect("jsonl", R"({"prompt": "p", "metric": "f1", "answers": []})", "\"answers\" is not");
