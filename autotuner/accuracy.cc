@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "autotuner/parallel.h"
+
 namespace kvpareto::tune {
 namespace {
 
@@ -99,34 +101,33 @@ size_t AccuracyMeter::BucketOf(int64_t position) const {
   return bucket - options_.contexts.begin();
 }
 
-// Runs the pass and hands over the log-probabilities of every counted position.
+// Runs the pass and calls fn(index, log-probabilities) for every counted position, from several
+// threads.
 template <typename Fn>
 absl::Status AccuracyMeter::ScoreCounted(const Pass& pass, const KvConfig& config, Fn&& fn) {
-  std::vector<float> row(Vocab());
+  const auto on_logits = [&](int64_t first_position, std::span<const float> logits) {
+    ParallelFor(static_cast<int>(logits.size() / Vocab()), 0, [&](int r) {
+      const int64_t index = pass.IndexOf(first_position + r);
+      if (index < 0) return;
+      const auto source = logits.subspan(r * Vocab(), Vocab());
+      std::vector<float> row(source.begin(), source.end());
+      LogSoftmax(row);
+      fn(index, std::span<const float>(row));
+    });
+  };
   return engine_.Score(pass.tokens, config,
                        {.decode_from = pass.decode_from, .logits_from = pass.first_counted},
-                       [&](int64_t first_position, std::span<const float> logits) {
-                         for (size_t r = 0; r * Vocab() < logits.size(); ++r) {
-                           const int64_t position = first_position + static_cast<int64_t>(r);
-                           const int64_t index = pass.IndexOf(position);
-                           if (index < 0) continue;
-                           const auto source = logits.subspan(r * Vocab(), Vocab());
-                           std::copy(source.begin(), source.end(), row.begin());
-                           LogSoftmax(row);
-                           fn(position, index, std::span<const float>(row));
-                         }
-                       });
+                       on_logits);
 }
 
 absl::Status AccuracyMeter::MakeReference(int chunk_tokens) {
   reference_chunk_ = 0;
   for (Pass& pass : passes_) {
     pass.reference.resize(pass.counted() * Vocab());
-    KVP_RETURN_IF_ERROR(ScoreCounted(pass, KvConfig::Bf16(chunk_tokens),
-                                     [&](int64_t, int64_t index, std::span<const float> row) {
-                                       std::copy(row.begin(), row.end(),
-                                                 pass.reference.begin() + index * Vocab());
-                                     }));
+    KVP_RETURN_IF_ERROR(ScoreCounted(
+        pass, KvConfig::Bf16(chunk_tokens), [&](int64_t index, std::span<const float> row) {
+          std::copy(row.begin(), row.end(), pass.reference.begin() + index * Vocab());
+        }));
   }
   reference_chunk_ = chunk_tokens;
   return absl::OkStatus();
@@ -139,12 +140,17 @@ absl::StatusOr<std::vector<std::vector<PositionFidelity>>> AccuracyMeter::Measur
   }
   std::vector<std::vector<PositionFidelity>> positions(options_.contexts.size());
   for (const Pass& pass : passes_) {
-    KVP_RETURN_IF_ERROR(ScoreCounted(
-        pass, config, [&](int64_t position, int64_t index, std::span<const float> row) {
-          const std::span<const float> expected(pass.reference.data() + index * Vocab(), Vocab());
-          positions[BucketOf(position)].push_back(
-              ComparePosition(expected, row, pass.tokens[position + 1]));
-        }));
+    const auto position_of = [&](int64_t index) {
+      return pass.first_counted + index * pass.stride;
+    };
+    std::vector<PositionFidelity> found(pass.counted());
+    KVP_RETURN_IF_ERROR(ScoreCounted(pass, config, [&](int64_t index, std::span<const float> row) {
+      const std::span<const float> expected(pass.reference.data() + index * Vocab(), Vocab());
+      found[index] = ComparePosition(expected, row, pass.tokens[position_of(index) + 1]);
+    }));
+    for (int64_t i = 0; i < pass.counted(); ++i) {
+      positions[BucketOf(position_of(i))].push_back(found[i]);
+    }
   }
   return positions;
 }

@@ -31,9 +31,22 @@ absl::Status RunLayers(const std::string& command);
 // tasks: configs on evaluation tasks, to a table of differences to bf16. Errors: likewise.
 absl::Status RunTasks(const std::string& command);
 
+// memory: what one request takes, predicted and measured. Errors: of ProbeMemory; likewise.
+absl::Status RunMemory(const std::string& command);
+
 // Commands that take files.
+
+// run FILE.yaml: a search, to tables and results. Errors: of the file and of RunTune.
+absl::Status RunRun(const std::string& command, const std::vector<std::string>& files);
 
 // report RESULTS.json: results of a search, as an HTML page. Errors: of HtmlReport and the files.
 absl::Status RunReport(const std::string& command, const std::vector<std::string>& files);
+
+// check TABLE.yaml: rows of a table again. Errors: of CheckTable; FAILED_PRECONDITION
+// (TABLE_DRIFTED).
+absl::Status RunCheck(const std::string& command, const std::vector<std::string>& files);
+
+// diff OLD.yaml NEW.yaml: what changed between two tables. Errors: of the files.
+absl::Status RunDiff(const std::string& command, const std::vector<std::string>& files);
 
 }  // namespace kvpareto::tune

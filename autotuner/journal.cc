@@ -64,6 +64,7 @@ void Journal::Read(const std::string& line) {
 }
 
 absl::Status Journal::Write(const std::string& line) {
+  ++appended_;
   return (out_ << line << '\n').flush() ? absl::OkStatus() : NotWritable(path_);
 }
 

@@ -27,6 +27,8 @@ class Journal {
   const std::vector<double>* Find(const std::string& key) const;
   // Null when it has not failed.
   const std::string* FindFailure(const std::string& key) const;
+  // Records written since it was opened.
+  int64_t appended() const { return appended_; }
   // The record is with the operating system when this returns. Errors: INTERNAL
   // (FILE_NOT_WRITABLE).
   absl::Status Append(const std::string& key, std::vector<double> values,
@@ -42,6 +44,7 @@ class Journal {
   std::ofstream out_;
   std::map<std::string, std::vector<double>> records_;
   std::map<std::string, std::string> failures_;
+  int64_t appended_ = 0;
 };
 
 // A key from all that a result depends on.

@@ -12,6 +12,14 @@
 namespace {
 
 constexpr char kUsage[] =
+    "kvpareto-tune run FILE.yaml [--dry_run] [--out FOLDER]\n\n"
+    "Searches KV configs, prefill chunks and weights as the file says, to Pareto tables and\n"
+    "results.json (docs/tuning.md). Goes on where it was stopped.\n\n"
+    "kvpareto-tune check TABLE.yaml --spec FILE.yaml\n"
+    "kvpareto-tune diff OLD.yaml NEW.yaml\n\n"
+    "Measures rows of a table again on this machine; says what changed between two tables.\n\n"
+    "kvpareto-tune memory --model MODEL --config CONFIG --context TOKENS\n\n"
+    "Says what one request takes, predicted and measured.\n\n"
     "kvpareto-tune measure --model MODEL --text FILE --out TABLE.yaml [flags]\n\n"
     "Measures KV configs on a model and a text (bytes, accuracy against the bf16 cache by context\n"
     "length, speed) and writes the ones that no other dominates as a Pareto table.\n\n"
@@ -54,9 +62,12 @@ int main(int argc, char** argv) {
       {"measure", kvpareto::tune::RunMeasure},   {"calibrate", kvpareto::tune::RunCalibrate},
       {"awq", kvpareto::tune::RunAwq},           {"perplexity", kvpareto::tune::RunPerplexity},
       {"fidelity", kvpareto::tune::RunFidelity}, {"layers", kvpareto::tune::RunLayers},
-      {"tasks", kvpareto::tune::RunTasks}};
+      {"tasks", kvpareto::tune::RunTasks},       {"memory", kvpareto::tune::RunMemory}};
   const std::map<std::string, absl::Status (*)(const std::string&, const std::vector<std::string>&)>
-      with_files = {{"report", kvpareto::tune::RunReport}};
+      with_files = {{"run", kvpareto::tune::RunRun},
+                    {"report", kvpareto::tune::RunReport},
+                    {"check", kvpareto::tune::RunCheck},
+                    {"diff", kvpareto::tune::RunDiff}};
   absl::Status status;
   if (words.size() > 1 && with_files.contains(words[1])) {
     status = with_files.at(words[1])(command, {words.begin() + 2, words.end()});

@@ -9,15 +9,6 @@
 namespace kvpareto::tune {
 namespace {
 
-std::string Today() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char text[sizeof("2000-01-01")];
-  std::strftime(text, sizeof(text), "%Y-%m-%d", &utc);
-  return text;
-}
-
 std::string CpuName() {
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);) {
@@ -28,6 +19,17 @@ std::string CpuName() {
 }
 
 }  // namespace
+
+std::string ToolVersion() { return "kvpareto-tune " KVPARETO_VERSION; }
+
+std::string Today() {
+  const std::time_t now = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&now, &utc);
+  char text[sizeof("2000-01-01")];
+  std::strftime(text, sizeof(text), "%Y-%m-%d", &utc);
+  return text;
+}
 
 std::string MachineText(const ModelInfo& model, int threads) {
   if (threads <= 0) threads = static_cast<int>(std::thread::hardware_concurrency());
@@ -46,7 +48,7 @@ TableProvenance MakeProvenance(const MeasureOptions& options, const ModelInfo& m
                   std::to_string(options.windows) + " windows of " +
                   std::to_string(options.accuracy.contexts.back()) + " tokens, counted in " +
                   counted,
-          .tool_version = "kvpareto-tune " KVPARETO_VERSION};
+          .tool_version = ToolVersion()};
 }
 
 }  // namespace kvpareto::tune

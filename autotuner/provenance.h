@@ -8,6 +8,12 @@
 
 namespace kvpareto::tune {
 
+// "kvpareto-tune 0.1.0".
+std::string ToolVersion();
+
+// Today (UTC), ISO 8601.
+std::string Today();
+
 // This machine's CPU with the threads (0: one per core) and backend used.
 std::string MachineText(const ModelInfo& model, int threads);
 

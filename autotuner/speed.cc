@@ -42,11 +42,12 @@ int64_t SpeedWork(const std::vector<NamedConfig>& configs, const SpeedOptions& o
   return static_cast<int64_t>(configs.size()) * options.repeats;
 }
 
-absl::StatusOr<std::vector<SpeedPoint>> MeasureSpeeds(Engine& engine,
-                                                      std::span<const int32_t> prompt,
-                                                      const std::vector<NamedConfig>& configs,
-                                                      const SpeedOptions& options,
-                                                      Progress& progress) {
+absl::StatusOr<std::vector<MeasuredRun>> MeasureSpeeds(Engine& engine,
+                                                       std::span<const int32_t> prompt,
+                                                       const std::vector<NamedConfig>& configs,
+                                                       const SpeedOptions& options,
+                                                       Progress* progress) {
+  std::vector<MeasuredRun> runs(configs.size());
   std::vector<std::vector<double>> prefill(configs.size()), decode(configs.size());  // tokens/s
   for (int i = 0; i < options.repeats; ++i) {
     for (size_t c = 0; c < configs.size(); ++c) {
@@ -54,16 +55,17 @@ absl::StatusOr<std::vector<SpeedPoint>> MeasureSpeeds(Engine& engine,
                            RunOnce(engine, prompt, configs[c].config, options.decode_tokens));
       prefill[c].push_back(static_cast<double>(prompt.size()) / usage.timings.prefill_seconds);
       decode[c].push_back(options.decode_tokens / usage.timings.decode_seconds);
-      progress.Advance(1, configs[c].name);
+      runs[c].predicted_peak_bytes = usage.predicted_peak_bytes;
+      runs[c].measured_peak_bytes = usage.measured_peak_bytes;
+      if (progress != nullptr) progress->Advance(1, configs[c].name);
     }
   }
-  std::vector<SpeedPoint> points;
   for (size_t c = 0; c < configs.size(); ++c) {
-    points.push_back({.prefill_tokens_per_second = Quantile(std::move(prefill[c]), 0.5),
-                      .decode_tokens_per_second = Quantile(std::move(decode[c]), 0.5),
-                      .context_tokens = static_cast<int64_t>(prompt.size())});
+    runs[c].speed = {.prefill_tokens_per_second = Quantile(std::move(prefill[c]), 0.5),
+                     .decode_tokens_per_second = Quantile(std::move(decode[c]), 0.5),
+                     .context_tokens = static_cast<int64_t>(prompt.size())};
   }
-  return points;
+  return runs;
 }
 
 }  // namespace kvpareto::tune

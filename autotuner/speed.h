@@ -17,16 +17,23 @@ struct SpeedOptions {
   int repeats = 3;  // medians are reported
 };
 
+// What one request showed: how fast it was, and what it took of the arena and the workspace.
+struct MeasuredRun {
+  SpeedPoint speed;
+  uint64_t predicted_peak_bytes = 0;  // by the plan
+  uint64_t measured_peak_bytes = 0;
+};
+
 // Runs of the model: the unit of `progress`.
 int64_t SpeedWork(const std::vector<NamedConfig>& configs, const SpeedOptions& options);
 
 // Submits `prompt` alone, pinned to a config, and times it. The configs take turns, so that a slow
-// moment of the machine hits one run of each rather than all runs of one. Errors: of
-// Engine::Prepare and Submit, and the requests' own final status.
-absl::StatusOr<std::vector<SpeedPoint>> MeasureSpeeds(Engine& engine,
-                                                      std::span<const int32_t> prompt,
-                                                      const std::vector<NamedConfig>& configs,
-                                                      const SpeedOptions& options,
-                                                      Progress& progress);
+// moment of the machine hits one run of each rather than all runs of one. `progress` may be null.
+// Errors: of Engine::Prepare and Submit, and the requests' own final status.
+absl::StatusOr<std::vector<MeasuredRun>> MeasureSpeeds(Engine& engine,
+                                                       std::span<const int32_t> prompt,
+                                                       const std::vector<NamedConfig>& configs,
+                                                       const SpeedOptions& options,
+                                                       Progress* progress);
 
 }  // namespace kvpareto::tune

@@ -5,8 +5,9 @@
 #include <set>
 #include <utility>
 
+#include "autotuner/task_spec_yaml.h"
 #include "autotuner/text_file.h"
-#include "engine/policy/yaml_map.h"
+#include "autotuner/yaml_optional.h"
 
 namespace kvpareto::tune {
 namespace {
@@ -14,47 +15,6 @@ namespace {
 constexpr int64_t kMaxInteger = std::numeric_limits<int64_t>::max();
 constexpr int64_t kMaxTokens = int64_t{1} << 24;
 constexpr int64_t kMaxCount = 1'000'000;
-
-// Optional keys: what is not there keeps its default.
-void Text(YamlMap& map, const std::string& key, std::string& value) {
-  if (map.Has(key)) map.String(key, value);
-}
-void Number(YamlMap& map, const std::string& key, double min, double max, double& value) {
-  if (map.Has(key)) map.Number(key, min, max, value);
-}
-template <typename Int>
-void Whole(YamlMap& map, const std::string& key, int64_t min, int64_t max, Int& value) {
-  if (!map.Has(key)) return;
-  int64_t read = 0;
-  map.Integer(key, min, max, read);
-  value = static_cast<Int>(read);
-}
-void Texts(YamlMap& map, const std::string& key, std::vector<std::string>& values) {
-  if (!map.Has(key)) return;
-  map.Strings(key, values);
-  if (values.empty()) map.Fail(key, "is empty");
-}
-void Wholes(YamlMap& map, const std::string& key, int64_t min, int64_t max,
-            std::vector<int64_t>& values) {
-  if (!map.Has(key)) return;
-  map.Integers(key, min, max, values);
-  if (values.empty()) map.Fail(key, "is empty");
-}
-// One of `names`, in the order of the enumeration.
-template <typename Enum, size_t N>
-void OneOf(YamlMap& map, const std::string& key, const std::string_view (&names)[N], Enum& value) {
-  std::string text;
-  map.String(key, text);
-  std::string known;
-  for (size_t i = 0; i < N; ++i) {
-    if (text == names[i]) {
-      value = static_cast<Enum>(i);
-      return;
-    }
-    known += (known.empty() ? "" : ", ") + std::string(names[i]);
-  }
-  map.Fail(key, "'" + text + "' is none of " + known);
-}
 
 constexpr std::string_view kWeightsKinds[] = {"as-is", "bf16", "awq4"};
 constexpr std::string_view kModes[] = {"brute", "quick", "evolve"};
@@ -87,6 +47,7 @@ class Reader {
     ReadSpace(map.Map("space"));
     Wholes(map, "memory_tokens", 1, kMaxTokens, spec_.memory_tokens);
     if (map.Has("constraints")) ReadConstraints(map.Map("constraints"));
+    ReadTasks(map);
     ReadSearch(map.Map("search"));
     map.Finish();
   }
@@ -220,6 +181,20 @@ class Reader {
     }
   }
 
+  void ReadTasks(YamlMap& top) {
+    if (!top.Has("tasks")) return;
+    std::set<std::string> names;
+    for (YamlMap& map : top.Maps("tasks")) {
+      TaskSpec& task = spec_.tasks.emplace_back();
+      task.seed = spec_.seed;
+      ReadTaskSpec(map, task);
+      Resolve(task.path);
+      Resolve(task.shots_path);
+      if (!names.insert(task.Name()).second) map.Fail("", "two tasks are called " + task.Name());
+      map.Finish();
+    }
+  }
+
   void ReadConstraints(YamlMap map) {
     Constraints& constraints = spec_.constraints;
     Number(map, "min_accuracy", 0.0, 1.0, constraints.min_accuracy);
@@ -262,6 +237,7 @@ class Reader {
     Whole(map, "population", 4, 10000, evolve.population);
     Whole(map, "generations", 1, kMaxCount, evolve.generations);
     Whole(map, "text_tokens", 256, kMaxTokens, evolve.text_tokens);
+    if (map.Has("seed_bits")) map.Numbers("seed_bits", 1.0, 16.0, evolve.seed_bits);
     map.Finish();
   }
 
@@ -275,6 +251,18 @@ std::string_view WeightsKindName(WeightsKind kind) {
   return kWeightsKinds[static_cast<size_t>(kind)];
 }
 std::string_view SearchModeName(SearchMode mode) { return kModes[static_cast<size_t>(mode)]; }
+
+absl::StatusOr<std::vector<NamedConfig>> ConfigsOf(const TuneSpec& spec) {
+  KVP_ASSIGN_OR_RETURN(const std::vector<SpaceConfig> configs, ExpandSpace(spec.space));
+  std::vector<NamedConfig> named;
+  for (const SpaceConfig& config : configs) named.push_back(config.named);
+  if (spec.mode == SearchMode::kEvolve) {
+    KVP_ASSIGN_OR_RETURN(KvConfig base, KvConfig::Parse(spec.evolve.base));
+    base.codecs = {.k = spec.evolve.k_codecs.front(), .v = spec.evolve.v_codecs.front()};
+    named.push_back({"evolved", std::move(base)});
+  }
+  return named;
+}
 
 absl::StatusOr<TuneSpec> ParseTuneSpec(const std::string& yaml, const std::string& path) {
   YamlErrors errors{.file_name = path, .reason = "TUNE_SPEC_INVALID", .first = {}};

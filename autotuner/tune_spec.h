@@ -10,6 +10,7 @@
 #include "autotuner/accuracy.h"
 #include "autotuner/search_space.h"
 #include "autotuner/speed.h"
+#include "autotuner/task.h"
 #include "engine/engine.h"
 
 namespace kvpareto::tune {
@@ -65,8 +66,7 @@ struct QuickOptions {
 struct EvolveOptions {
   std::string base = "k=bf16 v=bf16 sink=16 recent=128";  // windows, chunk, transforms
   std::vector<kv::CodecId> k_codecs, v_codecs;            // from the fewest bits up
-  std::vector<double> seeds = {2.9,
-                               3.9};  // bits of the layer search's maps that evolution begins with
+  std::vector<double> seed_bits = {3.0, 4.0};  // of the layer search's maps it begins with
   int population = 24;
   int generations = 8;
   int64_t text_tokens = 1536;  // of each of two windows that fitness is measured on
@@ -86,12 +86,16 @@ struct TuneSpec {
   CalibrationSpec calibration;
   SpeedOptions speed;
   SearchSpace space;
+  std::vector<TaskSpec> tasks;
   std::vector<int64_t> memory_tokens = {10000, 32768};  // lengths at which totals are compared
   Constraints constraints;
   SearchMode mode = SearchMode::kQuick;
   QuickOptions quick;
   EvolveOptions evolve;
 };
+
+// All configs that the search may try: their windows decide which positions count.
+absl::StatusOr<std::vector<NamedConfig>> ConfigsOf(const TuneSpec& spec);
 
 // Paths that are not absolute start at the file's folder. Errors: INVALID_ARGUMENT
 // (TUNE_SPEC_INVALID) with file, line and key: unknown or missing keys, values out of range,

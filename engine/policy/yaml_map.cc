@@ -69,7 +69,18 @@ void YamlMap::String(const std::string& key, std::string& value) { value = Scala
 
 void YamlMap::Number(const std::string& key, double min, double max, double& value) {
   const std::string text = Scalar(key);
-  if (!errors_->first.ok()) return;
+  if (errors_->first.ok()) ParseNumber(key, text, min, max, value);
+}
+
+void YamlMap::Numbers(const std::string& key, double min, double max, std::vector<double>& values) {
+  values.clear();
+  for (const std::string& text : Scalars(key)) {
+    ParseNumber(key, text, min, max, values.emplace_back());
+  }
+}
+
+void YamlMap::ParseNumber(const std::string& key, const std::string& text, double min, double max,
+                          double& value) {
   if (!ParseAll(text, value) || !std::isfinite(value)) {
     Fail(key, Quoted(text) + " is not a number");
   } else if (value < min || value > max) {

@@ -38,6 +38,7 @@ class YamlMap {
   YamlMap Map(const std::string& key);
   std::vector<YamlMap> Maps(const std::string& key);  // a list of maps
   void Strings(const std::string& key, std::vector<std::string>& values);
+  void Numbers(const std::string& key, double min, double max, std::vector<double>& values);
   void Integers(const std::string& key, int64_t min, int64_t max, std::vector<int64_t>& values);
   void Fail(const std::string& key, const std::string& message);
   std::string Where() const;  // "file:line", for errors that are found later
@@ -48,6 +49,8 @@ class YamlMap {
   YAML::Node Find(const std::string& key);  // fails and returns an undefined node if absent
   std::string Scalar(const std::string& key);
   std::vector<std::string> Scalars(const std::string& key);
+  void ParseNumber(const std::string& key, const std::string& text, double min, double max,
+                   double& value);
   void ParseInteger(const std::string& key, const std::string& text, int64_t min, int64_t max,
                     int64_t& value);
   std::string PathOf(const std::string& key) const;

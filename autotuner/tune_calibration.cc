@@ -1,0 +1,58 @@
+#include "autotuner/tune_calibration.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "autotuner/calibrate.h"
+#include "autotuner/text_file.h"
+
+namespace kvpareto::tune {
+namespace {
+
+constexpr int64_t kLongestPiece = 8192;
+
+absl::StatusOr<TextPieces> PiecesOf(const CalibrationSpec& spec, const Engine& engine) {
+  std::vector<NamedText> texts;
+  for (const std::string& path : spec.files) {
+    KVP_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));
+    texts.push_back({std::filesystem::path(path).filename().string(), std::move(text)});
+  }
+  const int64_t piece = std::min<int64_t>(kLongestPiece, engine.model().config.context_tokens);
+  return CutPieces(engine, texts, spec.tokens, piece);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> CalibrationFor(const TuneSpec& spec, const ModelSpec& model,
+                                           const WeightsSpec& weights, bool only_look) {
+  if (!model.calibration.empty() || spec.calibration.files.empty()) return model.calibration;
+  const std::string path = spec.out + "/" + model.name + "." +
+                           std::string(WeightsKindName(weights.kind)) + ".calibration.safetensors";
+  EngineOptions options;
+  options.model_path = weights.path;
+  options.threads = spec.threads;
+  options.device = spec.device;
+  options.kv_capacity_bytes = spec.kv_capacity_bytes;
+  KVP_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Create(options));
+  const ModelInfo& info = engine->model();
+  if (LoadCalibration(path, info.config, info.fingerprint).ok()) return path;
+  if (only_look) return std::string();
+  std::fprintf(stderr, "calibrating %s\n", model.name.c_str());
+  KVP_ASSIGN_OR_RETURN(const TextPieces pieces, PiecesOf(spec.calibration, *engine));
+  CalibrateOptions calibrate;
+  calibrate.threads = spec.threads;
+  KVP_ASSIGN_OR_RETURN(const CalibrationResult result, Calibrate(*engine, pieces, calibrate));
+  // A rename at the end: an interrupted run leaves no half-written file.
+  const std::string part = path + ".part";
+  KVP_RETURN_IF_ERROR(SaveCalibration(result.calibration, part));
+  std::error_code error;
+  std::filesystem::rename(part, path, error);
+  if (!error) return path;
+  return MakeError(absl::StatusCode::kInternal, "FILE_NOT_WRITABLE", "cannot write " + path,
+                   {{"path", path}});
+}
+
+}  // namespace kvpareto::tune

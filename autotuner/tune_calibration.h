@@ -1,0 +1,15 @@
+// The calibration file of a run: one that is named, or one made of the run's texts.
+#pragma once
+
+#include <string>
+
+#include "autotuner/tune_spec.h"
+
+namespace kvpareto::tune {
+
+// Its path; empty when there is none. A file that an earlier run made for these weights is kept;
+// with `only_look` none is made. Errors: of the engine, the texts and Calibrate.
+absl::StatusOr<std::string> CalibrationFor(const TuneSpec& spec, const ModelSpec& model,
+                                           const WeightsSpec& weights, bool only_look);
+
+}  // namespace kvpareto::tune

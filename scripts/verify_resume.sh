@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Kills a tuning run with SIGKILL at random moments and lets it go on, TIMES times; then its table and
+# results must be those of a run that was never killed, byte for byte. Speeds are measurements, so
+# both runs take them from one journal.
+#
+# usage: verify_resume.sh TUNER FILE.yaml FOLDER [TIMES] [SEED]     (FOLDER is emptied)
+set -euo pipefail
+
+tuner=$(realpath "${1:?usage: verify_resume.sh TUNER FILE.yaml FOLDER [TIMES] [SEED]}")
+file=$(realpath "${2:?no FILE.yaml}")
+folder=${3:?no FOLDER}
+times=${4:-10}
+RANDOM=${5:-1}
+say() { printf '%s\n' "$*"; }
+
+rm -rf "$folder"
+mkdir -p "$folder"
+folder=$(realpath "$folder")
+# The command is part of the results, so both runs have the same: it names a link to their folder.
+run() { (cd "$folder" && exec "$tuner" run "$file" --out run >"$folder/log" 2>&1); }
+
+mkdir "$folder/whole" "$folder/killed"
+ln -sfn whole "$folder/run"
+begun=$(date +%s%N)
+run || { cat "$folder/log" >&2; exit 1; }
+took_ms=$((($(date +%s%N) - begun) / 1000000))
+say "a whole run takes $took_ms ms; killing $times times"
+
+grep -E '"what":"(speed|date)' "$folder/whole/journal.jsonl" >"$folder/killed/journal.jsonl"
+ln -sfn killed "$folder/run"
+killed=0
+for _ in $(seq "$times"); do
+  run &
+  pid=$!
+  # Anywhere in the part that a run gets to before its turn to be killed.
+  pause_ms=$((RANDOM % (took_ms / 2 + 1)))
+  sleep "$((pause_ms / 1000)).$(printf '%03d' $((pause_ms % 1000)))"
+  # `run` replaces its shell by the tuner, so that this is the tuner's own.
+  if kill -KILL "$pid" 2>/dev/null; then killed=$((killed + 1)); fi
+  wait "$pid" 2>/dev/null || true
+  say "after $pause_ms ms: $(wc -l <"$folder/killed/journal.jsonl") records"
+done
+run || { cat "$folder/log" >&2; exit 1; }
+[ "$killed" -gt 0 ] || { say "no run was still there to be killed"; exit 1; }
+for result in "$folder"/whole/*.yaml "$folder/whole/results.json" "$folder/whole/results.csv"; do
+  cmp "$result" "$folder/killed/$(basename "$result")"
+done
+say "killed $killed times: the same tables and results, byte for byte"
