@@ -18,7 +18,8 @@ std::string_view TrialStageName(TrialStage stage) {
 
 bool IsTrialOutcome(const absl::Status& status) {
   return status.code() == absl::StatusCode::kResourceExhausted ||
-         status.code() == absl::StatusCode::kOutOfRange;
+         status.code() == absl::StatusCode::kOutOfRange ||
+         status.code() == absl::StatusCode::kUnimplemented;
 }
 
 }  // namespace kvpareto::tune

@@ -31,7 +31,7 @@ struct Trial {
   bool failed() const { return !failure.empty(); }
 };
 
-// Errors that end one trial but not a run: its memory does not fit.
+// Errors that end one trial but not a run: its memory does not fit, or the backend lacks something.
 bool IsTrialOutcome(const absl::Status& status);
 
 }  // namespace kvpareto::tune
