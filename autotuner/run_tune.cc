@@ -50,15 +50,18 @@ absl::StatusOr<std::string> DateOf(const std::string& spec_digest, Journal& jour
   return today;
 }
 
-// The configs that the model and its calibration allow.
-std::vector<Trial> UsableTrials(const std::vector<SpaceConfig>& configs, TrialBench& bench) {
+// The configs that the model and its calibration allow; with `to_be_calibrated` there will be one.
+std::vector<Trial> UsableTrials(const std::vector<SpaceConfig>& configs, TrialBench& bench,
+                                bool to_be_calibrated) {
   const ModelConfig& model = bench.engine().model().config;
   std::vector<Trial> trials;
   for (const SpaceConfig& config : configs) {
     const KvConfig& kv = config.named.config;
     const TransformSpec transforms = {.transforms = kv.transforms,
                                       .codecs = kv.PerLayer(model.layers)};
-    if (kv.ValidateFor(model).ok() && CheckCalibrated(transforms, bench.calibration()).ok()) {
+    const bool calibrated =
+        to_be_calibrated || CheckCalibrated(transforms, bench.calibration()).ok();
+    if (kv.ValidateFor(model).ok() && calibrated) {
       trials.push_back({.config = config});
     } else {
       std::fprintf(stderr, "%s: not possible with this model%s, left out\n",
@@ -106,7 +109,8 @@ class Run {
     KVP_ASSIGN_OR_RETURN(const std::unique_ptr<TrialBench> bench,
                          TrialBench::Open(spec_, weights.path, calibration, all, stop_, journal_));
     results_.machine = MachineText(bench->engine().model(), spec_.threads);
-    std::vector<Trial> trials = UsableTrials(configs_, *bench);
+    std::vector<Trial> trials = UsableTrials(
+        configs_, *bench, options_.dry_run && !spec_.calibration.files.empty());
     const SearchPlan plan = PlanSearch(spec_, *bench, trials);
     if (options_.dry_run) {
       KVP_ASSIGN_OR_RETURN(const Pace pace, bench->MeasurePace());
