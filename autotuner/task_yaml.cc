@@ -5,6 +5,7 @@
 #include <set>
 
 #include "autotuner/text_file.h"
+#include "autotuner/yaml_optional.h"
 
 namespace kvpareto::tune {
 namespace {
@@ -12,18 +13,6 @@ namespace {
 constexpr int64_t kMaxInteger = std::numeric_limits<int64_t>::max();
 constexpr int64_t kMaxTokens = int64_t{1} << 24;
 constexpr int64_t kMaxCount = 1'000'000;
-
-void Text(YamlMap& map, const std::string& key, std::string& value) {
-  if (map.Has(key)) map.String(key, value);
-}
-
-template <typename Int>
-void Whole(YamlMap& map, const std::string& key, int64_t min, int64_t max, Int& value) {
-  if (!map.Has(key)) return;
-  int64_t read = 0;
-  map.Integer(key, min, max, read);
-  value = static_cast<Int>(read);
-}
 
 void Path(YamlMap& map, const std::string& key, const std::filesystem::path& folder,
           std::string& value) {

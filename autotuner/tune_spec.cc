@@ -5,7 +5,7 @@
 #include <set>
 #include <utility>
 
-#include "autotuner/task_spec_yaml.h"
+#include "autotuner/task_yaml.h"
 #include "autotuner/text_file.h"
 #include "autotuner/yaml_optional.h"
 
@@ -47,7 +47,7 @@ class Reader {
     ReadSpace(map.Map("space"));
     Wholes(map, "memory_tokens", 1, kMaxTokens, spec_.memory_tokens);
     if (map.Has("constraints")) ReadConstraints(map.Map("constraints"));
-    ReadTasks(map);
+    if (map.Has("tasks")) spec_.tasks = ReadTaskSpecs(map, folder_);
     ReadSearch(map.Map("search"));
     map.Finish();
   }
@@ -178,20 +178,6 @@ class Reader {
       map.Fail("", std::string(all.status().message()));
     } else if (all->empty()) {
       map.Fail("", "has no config");
-    }
-  }
-
-  void ReadTasks(YamlMap& top) {
-    if (!top.Has("tasks")) return;
-    std::set<std::string> names;
-    for (YamlMap& map : top.Maps("tasks")) {
-      TaskSpec& task = spec_.tasks.emplace_back();
-      task.seed = spec_.seed;
-      ReadTaskSpec(map, task);
-      Resolve(task.path);
-      Resolve(task.shots_path);
-      if (!names.insert(task.Name()).second) map.Fail("", "two tasks are called " + task.Name());
-      map.Finish();
     }
   }
 
