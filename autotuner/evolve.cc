@@ -45,12 +45,15 @@ absl::StatusOr<std::vector<Genome>> Seeds(const TuneSpec& spec, TrialBench& benc
   const KvConfig reference = LayerSearchReference(base);
   KVP_ASSIGN_OR_RETURN(const std::vector<double> control,
                        MeanKls(spec, bench, reference, ControlConfigs(search, model)));
+  // A layer at a time, so that a stop is heard.
+  const std::vector<MeasuredConfig> all = SensitivityConfigs(search, model);
+  const size_t per_layer = options.k_codecs.size() + options.v_codecs.size();
   std::vector<double> kl;
-  // One at a time, so that a stop is heard.
-  for (const MeasuredConfig& config : SensitivityConfigs(search, model)) {
+  for (size_t i = 0; i < all.size(); i += per_layer) {
     KVP_RETURN_IF_ERROR(stop.Check());
-    KVP_ASSIGN_OR_RETURN(const std::vector<double> one, MeanKls(spec, bench, reference, {config}));
-    kl.push_back(one.front());
+    const std::vector<MeasuredConfig> layer(all.begin() + i, all.begin() + i + per_layer);
+    KVP_ASSIGN_OR_RETURN(const std::vector<double> found, MeanKls(spec, bench, reference, layer));
+    kl.insert(kl.end(), found.begin(), found.end());
   }
   std::vector<Genome> seeds;
   for (const LayerMap& map : SearchLayerMaps(search, model, EffectsOf(search, kl, control))) {

@@ -14,6 +14,7 @@
 #include "autotuner/text_file.h"
 #include "autotuner/tune_calibration.h"
 #include "autotuner/tune_results.h"
+#include "autotuner/tune_weights.h"
 
 namespace kvpareto::tune {
 namespace {
@@ -103,14 +104,15 @@ class Run {
  private:
   absl::Status OneModel(const ModelSpec& model, const WeightsSpec& weights) {
     const std::string name = model.name + "." + std::string(WeightsKindName(weights.kind));
+    if (!options_.dry_run) KVP_RETURN_IF_ERROR(MakeWeights(spec_, weights));
     KVP_ASSIGN_OR_RETURN(const std::string calibration,
                          CalibrationFor(spec_, model, weights, options_.dry_run));
     KVP_ASSIGN_OR_RETURN(const std::vector<NamedConfig> all, ConfigsOf(spec_));
     KVP_ASSIGN_OR_RETURN(const std::unique_ptr<TrialBench> bench,
                          TrialBench::Open(spec_, weights.path, calibration, all, stop_, journal_));
     results_.machine = MachineText(bench->engine().model(), spec_.threads);
-    std::vector<Trial> trials = UsableTrials(
-        configs_, *bench, options_.dry_run && !spec_.calibration.files.empty());
+    std::vector<Trial> trials =
+        UsableTrials(configs_, *bench, options_.dry_run && !spec_.calibration.files.empty());
     const SearchPlan plan = PlanSearch(spec_, *bench, trials);
     if (options_.dry_run) {
       KVP_ASSIGN_OR_RETURN(const Pace pace, bench->MeasurePace());

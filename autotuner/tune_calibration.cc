@@ -14,17 +14,16 @@ namespace {
 
 constexpr int64_t kLongestPiece = 8192;
 
-absl::StatusOr<TextPieces> PiecesOf(const CalibrationSpec& spec, const Engine& engine) {
+}  // namespace
+
+absl::StatusOr<std::vector<NamedText>> CalibrationTexts(const TuneSpec& spec) {
   std::vector<NamedText> texts;
-  for (const std::string& path : spec.files) {
+  for (const std::string& path : spec.calibration.files) {
     KVP_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));
     texts.push_back({std::filesystem::path(path).filename().string(), std::move(text)});
   }
-  const int64_t piece = std::min<int64_t>(kLongestPiece, engine.model().config.context_tokens);
-  return CutPieces(engine, texts, spec.tokens, piece);
+  return texts;
 }
-
-}  // namespace
 
 absl::StatusOr<std::string> CalibrationFor(const TuneSpec& spec, const ModelSpec& model,
                                            const WeightsSpec& weights, bool only_look) {
@@ -41,7 +40,10 @@ absl::StatusOr<std::string> CalibrationFor(const TuneSpec& spec, const ModelSpec
   if (LoadCalibration(path, info.config, info.fingerprint).ok()) return path;
   if (only_look) return std::string();
   std::fprintf(stderr, "calibrating %s\n", model.name.c_str());
-  KVP_ASSIGN_OR_RETURN(const TextPieces pieces, PiecesOf(spec.calibration, *engine));
+  KVP_ASSIGN_OR_RETURN(const std::vector<NamedText> texts, CalibrationTexts(spec));
+  const int64_t piece = std::min<int64_t>(kLongestPiece, info.config.context_tokens);
+  KVP_ASSIGN_OR_RETURN(const TextPieces pieces,
+                       CutPieces(*engine, texts, spec.calibration.tokens, piece));
   CalibrateOptions calibrate;
   calibrate.threads = spec.threads;
   KVP_ASSIGN_OR_RETURN(const CalibrationResult result, Calibrate(*engine, pieces, calibrate));

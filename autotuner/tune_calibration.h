@@ -2,7 +2,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "autotuner/calibration_text.h"
 #include "autotuner/tune_spec.h"
 
 namespace kvpareto::tune {
@@ -11,5 +13,8 @@ namespace kvpareto::tune {
 // with `only_look` none is made. Errors: of the engine, the texts and Calibrate.
 absl::StatusOr<std::string> CalibrationFor(const TuneSpec& spec, const ModelSpec& model,
                                            const WeightsSpec& weights, bool only_look);
+
+// The texts that calibrations are made of. Errors: NOT_FOUND (FILE_NOT_READABLE).
+absl::StatusOr<std::vector<NamedText>> CalibrationTexts(const TuneSpec& spec);
 
 }  // namespace kvpareto::tune
