@@ -28,7 +28,8 @@ std::set<std::string> ReasonsIn(const std::filesystem::path& folder) {
     const std::string text = std::regex_replace(ReadFile(entry.path()), comment, "");
     for (auto it = std::sregex_iterator(text.begin(), text.end(), literal);
          it != std::sregex_iterator(); ++it) {
-      if (!(*it)[1].str().starts_with("KVPARETO_")) reasons.insert((*it)[1]);
+      const std::string word = (*it)[1];
+      if (!word.starts_with("KVPARETO_") && word != "NOTIFY_SOCKET") reasons.insert(word);
     }
   }
   return reasons;
