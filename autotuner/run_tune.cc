@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "autotuner/provenance.h"
+#include "autotuner/report/report_page.h"
 #include "autotuner/search.h"
 #include "autotuner/search_plan.h"
 #include "autotuner/sha256.h"
@@ -199,8 +200,11 @@ class Run {
 
   absl::Status WriteResults() {
     const auto json = ResultsJson(results_, spec_);
-    KVP_RETURN_IF_ERROR(WriteTextFile(spec_.out + "/results.json", json.dump(1) + "\n"));
-    return WriteTextFile(spec_.out + "/results.csv", ResultsCsv(json));
+    const std::string text = json.dump(1) + "\n";
+    KVP_RETURN_IF_ERROR(WriteTextFile(spec_.out + "/results.json", text));
+    KVP_RETURN_IF_ERROR(WriteTextFile(spec_.out + "/results.csv", ResultsCsv(json)));
+    KVP_ASSIGN_OR_RETURN(const std::string page, HtmlReport(text));
+    return WriteTextFile(spec_.out + "/report.html", page);
   }
 
   const TuneSpec& spec_;
