@@ -12,7 +12,7 @@ PACKAGES=(
   libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev protobuf-compiler libabsl-dev
   libssl-dev libc-ares-dev libre2-dev zlib1g-dev
   prometheus-cpp-dev libcurl4-openssl-dev
-  libyaml-cpp-dev nlohmann-json3-dev libeigen3-dev libpcre2-dev libutf8proc-dev
+  libyaml-cpp-dev libboost-dev nlohmann-json3-dev libeigen3-dev libpcre2-dev libutf8proc-dev
   libgtest-dev libgmock-dev libbenchmark-dev
   python3 python3-pip python3-venv python3-numpy curl unzip ca-certificates
 )

@@ -1,6 +1,7 @@
 #include "server/admin_service.h"
 
 #include "server/raw_message.h"
+#include "server/security/admit.h"
 #include "server/status_convert.h"
 #include "server/unary_call.h"
 
@@ -27,6 +28,7 @@ grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* conte
                                               const grpc::ByteBuffer* in, grpc::ByteBuffer* out) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   const auto start = [&]() -> absl::Status {
+    KVP_RETURN_IF_ERROR(security::Admit(*access_, *context, security::Permission::kAdmin).status());
     v1::DrainRequest request;
     KVP_RETURN_IF_ERROR(ParseRaw(*in, &request));
     KVP_ASSIGN_OR_RETURN(const auto timeout, ToTimeout(request, default_timeout_));
@@ -48,12 +50,13 @@ grpc::ServerUnaryReactor* AdminService::ReloadSlo(grpc::CallbackServerContext* c
                                                   const grpc::ByteBuffer* in,
                                                   grpc::ByteBuffer* out) {
   return AnswerUnary<v1::ReloadSloRequest, v1::ReloadSloResponse>(
-      context, in, out,
+      *access_, context, in, out,
       [this](const v1::ReloadSloRequest& /*request*/, v1::ReloadSloResponse* response) {
         KVP_RETURN_IF_ERROR(slo_->Reload());
         response->set_content_hash(slo_->state().content_hash);
         return absl::OkStatus();
-      });
+      },
+      security::Permission::kAdmin);
 }
 
 }  // namespace kvpareto::server

@@ -7,6 +7,7 @@
 
 #include "kvpareto/v1/admin.grpc.pb.h"
 #include "server/drainer.h"
+#include "server/security/access.h"
 #include "server/slo_loader.h"
 
 namespace kvpareto::server {
@@ -15,8 +16,9 @@ class AdminService final
     : public v1::AdminService::WithRawCallbackMethod_ReloadSlo<
           v1::AdminService::WithRawCallbackMethod_Drain<v1::AdminService::Service>> {
  public:
-  AdminService(Drainer* drainer, std::chrono::milliseconds default_timeout, SloLoader* slo)
-      : drainer_(drainer), default_timeout_(default_timeout), slo_(slo) {}
+  AdminService(Drainer* drainer, const security::Access* access,
+               std::chrono::milliseconds default_timeout, SloLoader* slo)
+      : drainer_(drainer), access_(access), default_timeout_(default_timeout), slo_(slo) {}
 
   using v1::AdminService::WithRawCallbackMethod_Drain<v1::AdminService::Service>::Drain;
   grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* context, const grpc::ByteBuffer* in,
@@ -26,6 +28,7 @@ class AdminService final
 
  private:
   Drainer* const drainer_;
+  const security::Access* const access_;
   const std::chrono::milliseconds default_timeout_;
   SloLoader* const slo_;
 };

@@ -6,6 +6,7 @@
 #include <set>
 #include <sstream>
 
+#include "server/listen_address.h"
 #include "server/yaml_map.h"
 
 namespace kvpareto::server {
@@ -134,9 +135,53 @@ absl::Status ReadLog(YamlMap* map, LogFormat* format) {
 
 absl::Status ReadListen(YamlMap* map, ServerConfig* config) {
   KVP_RETURN_IF_ERROR(map->Read("grpc", &config->grpc_address));
+  KVP_RETURN_IF_ERROR(map->Read("http", &config->http_address));
   KVP_RETURN_IF_ERROR(map->Read("metrics", &config->metrics_address));
   if (config->grpc_address.empty()) return map->Error("grpc", "is empty");
   return map->CheckNoOtherKeys();
+}
+
+absl::Status ReadTls(YamlMap* map, const std::string& folder, security::TlsFiles* tls) {
+  KVP_RETURN_IF_ERROR(map->Read("certificate", &tls->certificate));
+  KVP_RETURN_IF_ERROR(map->Read("key", &tls->key));
+  KVP_RETURN_IF_ERROR(map->Read("client_ca", &tls->client_ca));
+  KVP_RETURN_IF_ERROR(map->CheckNoOtherKeys());
+  if (tls->certificate.empty() != tls->key.empty()) {
+    return map->Error("", "needs certificate and key, or neither");
+  }
+  if (!tls->client_ca.empty() && !tls->enabled()) {
+    return map->Error("client_ca", "needs certificate and key");
+  }
+  tls->certificate = Resolve(tls->certificate, folder);
+  tls->key = Resolve(tls->key, folder);
+  tls->client_ca = Resolve(tls->client_ca, folder);
+  return absl::OkStatus();
+}
+
+// Prompts, answers and tokens cross a network only if they are protected or someone has said that
+// they need not be.
+absl::Status CheckAddresses(const YamlMap& map, const ServerConfig& config) {
+  if (config.security.insecure || config.security.tls.enabled()) return absl::OkStatus();
+  for (const std::string& address : {config.grpc_address, config.http_address}) {
+    if (address.empty() || IsLoopback(address)) continue;
+    return map.Error("insecure", "is false, but " + address +
+                                     " serves other machines in clear text: set security.tls, or "
+                                     "insecure: true if something else protects the connections");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadSecurity(YamlMap* map, const std::string& folder, ServerConfig* config) {
+  SecurityConfig& security = config->security;
+  KVP_RETURN_IF_ERROR(map->ReadBool("insecure", &security.insecure));
+  KVP_RETURN_IF_ERROR(map->ReadBool("reflection", &security.reflection));
+  KVP_RETURN_IF_ERROR(map->ReadBool("admin", &security.admin));
+  KVP_RETURN_IF_ERROR(map->Read("identities", &security.identities));
+  security.identities = Resolve(security.identities, folder);
+  KVP_ASSIGN_OR_RETURN(YamlMap tls, map->Map("tls"));
+  KVP_RETURN_IF_ERROR(ReadTls(&tls, folder, &security.tls));
+  KVP_RETURN_IF_ERROR(map->CheckNoOtherKeys());
+  return CheckAddresses(*map, *config);
 }
 
 }  // namespace
@@ -154,6 +199,8 @@ absl::StatusOr<ServerConfig> ParseServerConfig(const std::string& yaml,
   config.slo_path = Resolve(config.slo_path, folder);
   KVP_ASSIGN_OR_RETURN(YamlMap limits, root.Map("limits"));
   KVP_RETURN_IF_ERROR(ReadLimits(&limits, &config.limits));
+  KVP_ASSIGN_OR_RETURN(YamlMap security, root.Map("security"));
+  KVP_RETURN_IF_ERROR(ReadSecurity(&security, folder, &config));
   KVP_ASSIGN_OR_RETURN(YamlMap drain, root.Map("drain"));
   KVP_RETURN_IF_ERROR(
       drain.ReadDuration("timeout", std::chrono::milliseconds(0), &config.drain_timeout));

@@ -8,6 +8,7 @@
 
 #include "engine/engine.h"
 #include "server/log.h"
+#include "server/security/tls_files.h"
 #include "server/status.h"
 
 namespace kvpareto::server {
@@ -31,14 +32,25 @@ struct Limits {
   std::chrono::milliseconds step_stall{60'000};
 };
 
+struct SecurityConfig {
+  // Clear text may be served to other machines.
+  bool insecure = false;
+  security::TlsFiles tls;  // of gRPC and HTTP
+  std::string identities;  // who may call; empty: everybody
+  bool reflection = true;  // of gRPC; never with identities
+  bool admin = true;       // kvpareto.v1.AdminService
+};
+
 struct ServerConfig {
   std::string grpc_address = "127.0.0.1:50051";
+  std::string http_address;                        // OpenAI's API; empty: none
   std::string metrics_address = "127.0.0.1:9464";  // empty: no metrics port
   std::vector<ModelEntry> models;
   std::string default_model;                            // a name in `models`
   std::vector<std::string> service_classes{"default"};  // always with "default"
   std::string slo_path;                                 // memory SLOs; empty: none
   Limits limits;
+  SecurityConfig security;
   std::chrono::milliseconds drain_timeout{30'000};
   LogFormat log_format = LogFormat::kText;
 };

@@ -71,15 +71,18 @@ absl::StatusOr<KvRequest> ToKvRequest(const v1::KvOptions& proto) {
 }
 
 absl::Status CheckRequestId(const std::string& id) {
-  const bool printable =
-      std::all_of(id.begin(), id.end(), [](unsigned char c) { return c > ' ' && c < 0x7f; });
-  if (printable && id.size() <= kMaxRequestIdBytes) return absl::OkStatus();
+  if (IsRequestId(id)) return absl::OkStatus();
   return Invalid("REQUEST_ID_INVALID", "request_id",
                  "must be at most " + std::to_string(kMaxRequestIdBytes) +
                      " printable ASCII characters without blanks");
 }
 
 }  // namespace
+
+bool IsRequestId(const std::string& id) {
+  return id.size() <= kMaxRequestIdBytes &&
+         std::all_of(id.begin(), id.end(), [](unsigned char c) { return c > ' ' && c < 0x7f; });
+}
 
 absl::StatusOr<Prompt> ToPrompt(const v1::Prompt& prompt) {
   switch (prompt.content_case()) {

@@ -16,6 +16,8 @@
 namespace kvpareto::server {
 
 inline constexpr size_t kMaxRequestIdBytes = 128;
+// Whether `id` can be a request's: at most that long, printable ASCII without blanks.
+bool IsRequestId(const std::string& id);
 
 // Errors: INVALID_ARGUMENT (EMPTY_PROMPT) when nothing is set.
 absl::StatusOr<Prompt> ToPrompt(const v1::Prompt& prompt);

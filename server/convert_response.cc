@@ -24,18 +24,22 @@ v1::PlanReason ToProto(PlanReason reason) {
   return v1::PLAN_REASON_UNSPECIFIED;
 }
 
+std::string TokenText(const Engine& engine, int32_t token) {
+  return ReplaceInvalidUtf8(engine.Detokenize(std::span<const int32_t>(&token, 1)));
+}
+
 void SetTokens(const Delta& delta, TokenDetail detail, const Engine& engine, v1::Delta* proto) {
   for (const SampledToken& sampled : delta.tokens) {
     v1::Token* token = proto->add_tokens();
     token->set_id(sampled.token);
     if (!detail.logprobs) continue;
     token->set_logprob(sampled.logprob);
+    token->set_text(TokenText(engine, sampled.token));
     for (const TokenLogprob& candidate : sampled.top) {
       v1::TokenLogprob* top = token->add_top();
       top->set_token_id(candidate.token);
       top->set_logprob(candidate.logprob);
-      top->set_text(
-          ReplaceInvalidUtf8(engine.Detokenize(std::span<const int32_t>(&candidate.token, 1))));
+      top->set_text(TokenText(engine, candidate.token));
     }
   }
 }

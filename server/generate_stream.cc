@@ -2,6 +2,7 @@
 
 #include "server/convert_request.h"
 #include "server/raw_message.h"
+#include "server/security/admit.h"
 #include "server/service_class.h"
 
 namespace kvpareto::server {
@@ -18,7 +19,8 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream::Start(
     return request;
   };
   stream->generation_ =
-      std::make_shared<Generation>(resources, parse, ToDeadline(context->raw_deadline()), stream);
+      std::make_shared<Generation>(resources, security::Admit(*resources.access, *context), parse,
+                                   ToDeadline(context->raw_deadline()), stream);
   stream->self_ = stream;
   stream->generation_->Start();
   return stream.get();

@@ -32,12 +32,6 @@ absl::Status ClientCancelled() {
   return MakeError(absl::StatusCode::kCancelled, "CANCELLED", "the client cancelled the call");
 }
 
-absl::Status SlowReader(uint64_t buffer_bytes) {
-  return MakeError(absl::StatusCode::kResourceExhausted, "SLOW_READER",
-                   "the client reads more slowly than tokens are generated",
-                   {{"stream_buffer_bytes", std::to_string(buffer_bytes)}});
-}
-
 // The same error, with what had been done until it came.
 absl::Status WithProgress(const absl::Status& status, const Usage& usage) {
   const std::optional<ErrorInfo> info = GetErrorInfo(status);
@@ -51,7 +45,14 @@ absl::Status WithProgress(const absl::Status& status, const Usage& usage) {
 
 }  // namespace
 
+absl::Status SlowReader(uint64_t buffer_bytes) {
+  return MakeError(absl::StatusCode::kResourceExhausted, "SLOW_READER",
+                   "the client reads more slowly than tokens are generated",
+                   {{"stream_buffer_bytes", std::to_string(buffer_bytes)}});
+}
+
 void Generation::Start() {
+  if (!caller_.ok()) return End(caller_.status(), Usage{});
   const bool accepted = resources_.workers->TryRun([self = shared_from_this()] {
     if (const absl::Status status = self->Prepare(); !status.ok()) self->End(status, Usage{});
   });
@@ -59,11 +60,12 @@ void Generation::Start() {
 }
 
 absl::Status Generation::Prepare() {
-  KVP_ASSIGN_OR_RETURN(const v1::GenerateRequest proto, parse_());
+  KVP_ASSIGN_OR_RETURN(v1::GenerateRequest proto, parse_());
   request_id_ = TruncateUtf8(proto.request_id(), kMaxRequestIdBytes);  // for the log of a refusal
   KVP_ASSIGN_OR_RETURN(const Models::Entry model, resources_.models->Find(proto.model()));
   engine_ = model.engine;
   labels_.model = model.name;
+  KVP_RETURN_IF_ERROR(caller_->ResolveClass(&proto));
   KVP_ASSIGN_OR_RETURN(Request request, ToRequest(proto, *resources_.service_classes));
   labels_.service_class = request.service_class;
   if (request.request_id.empty()) request.request_id = MakeRequestId();
@@ -85,6 +87,7 @@ absl::Status Generation::Submit(Engine::Prepared prepared) {
     const std::lock_guard lock(mutex_);
     if (client_gone_) return ClientCancelled();
   }
+  Register(prepared);
   KVP_ASSIGN_OR_RETURN(const RequestHandle handle,
                        engine_->Submit(std::move(prepared), shared_from_this()));
   bool cancel = false;
@@ -101,6 +104,10 @@ absl::Status Generation::Submit(Engine::Prepared prepared) {
 void Generation::OnAdmitted(const Plan& plan) {
   plan_ = plan;
   *plan_event_.mutable_plan()->mutable_kv() = ToProto(plan);
+  resources_.running->Update(running_, [&](RunningRequest* request) {
+    request->config = ConfigName(plan);
+    request->predicted_peak_bytes = plan.predicted_peak_bytes;
+  });
 }
 
 void Generation::SetPlanEvent(const Engine::Prepared& prepared) {
@@ -113,7 +120,23 @@ void Generation::SetPlanEvent(const Engine::Prepared& prepared) {
   *plan->mutable_kv() = ToProto(prepared.plan);
 }
 
+void Generation::Register(const Engine::Prepared& prepared) {
+  running_ = std::make_shared<RunningRequest>();
+  running_->request_id = request_id_;
+  running_->model = labels_.model;
+  running_->service_class = labels_.service_class;
+  running_->config = ConfigName(prepared.plan);
+  running_->predicted_peak_bytes = prepared.plan.predicted_peak_bytes;
+  running_->prompt_tokens = static_cast<int64_t>(prepared.prompt_tokens.size());
+  running_->max_tokens = int64_t{prepared.max_tokens} * prepared.request.num_sequences;
+  running_->start = std::chrono::steady_clock::now();
+  resources_.running->Add(running_);
+}
+
 void Generation::OnDelta(Delta delta) {
+  resources_.running->Update(running_, [&](RunningRequest* request) {
+    request->generated_tokens += static_cast<int64_t>(delta.tokens.size());
+  });
   if (delta.finish_reason.has_value()) finish_reasons_[delta.sequence] = *delta.finish_reason;
   v1::GenerateResponse event;
   *event.mutable_delta() = ToProto(delta, detail_, *engine_);
@@ -160,12 +183,14 @@ void Generation::OnFinish(const absl::Status& status, const Usage& usage) {
 }
 
 void Generation::End(const absl::Status& status, const Usage& usage) {
+  if (running_ != nullptr) resources_.running->Remove(running_);
   labels_.code = CodeName(status.code());
   // Before the client can see the end, so that a scrape that follows it has counted the request.
   resources_.counter->Count(labels_);
   // The reason, not the message: that may quote the request.
   const std::optional<ErrorInfo> info = GetErrorInfo(status);
   LogInfo("request finished", {{"request_id", request_id_},
+                               {"caller", caller_.ok() ? caller_->name() : ""},
                                {"model", labels_.model},
                                {"class", labels_.service_class},
                                {"code", labels_.code},

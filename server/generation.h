@@ -19,6 +19,8 @@
 #include "server/convert_response.h"
 #include "server/models.h"
 #include "server/request_counter.h"
+#include "server/running_requests.h"
+#include "server/security/access.h"
 #include "server/worker_pool.h"
 
 namespace kvpareto::server {
@@ -26,11 +28,16 @@ namespace kvpareto::server {
 // What every generation uses; outlives them all.
 struct GenerateResources {
   const Models* models = nullptr;
+  const security::Access* access = nullptr;
   const std::set<std::string>* service_classes = nullptr;
   WorkerPool* workers = nullptr;
   RequestCounter* counter = nullptr;
+  RunningRequests* running = nullptr;
   uint64_t stream_buffer_bytes = 0;
 };
+
+// RESOURCE_EXHAUSTED (SLOW_READER).
+absl::Status SlowReader(uint64_t buffer_bytes);
 
 // Where a generation's events go. Called on a worker or on the engine's thread, never twice at the
 // same time; must not block.
@@ -50,10 +57,12 @@ class Generation final : public ResponseSink, public std::enable_shared_from_thi
   using Parse = std::function<absl::StatusOr<v1::GenerateRequest>()>;
   using Deadline = std::optional<std::chrono::steady_clock::time_point>;
 
-  // `parse` runs on a worker. `output` is let go of after OnEnd.
-  Generation(const GenerateResources& resources, Parse parse, Deadline deadline,
-             std::shared_ptr<GenerationOutput> output)
+  // `caller`: an error ends the generation before anything is done for it. `parse` runs on a
+  // worker. `output` is let go of after OnEnd.
+  Generation(const GenerateResources& resources, absl::StatusOr<security::Caller> caller,
+             Parse parse, Deadline deadline, std::shared_ptr<GenerationOutput> output)
       : resources_(resources),
+        caller_(std::move(caller)),
         parse_(std::move(parse)),
         deadline_(deadline),
         output_(std::move(output)) {}
@@ -72,6 +81,7 @@ class Generation final : public ResponseSink, public std::enable_shared_from_thi
   absl::Status Prepare();
   absl::Status Submit(Engine::Prepared prepared);
   void SetPlanEvent(const Engine::Prepared& prepared);
+  void Register(const Engine::Prepared& prepared);
   void Emit(const v1::GenerateResponse& event);
   // The verdict on a request that the engine has ended with `status`.
   absl::Status FinalStatus(const absl::Status& status, const Usage& usage);
@@ -81,6 +91,7 @@ class Generation final : public ResponseSink, public std::enable_shared_from_thi
   void CancelInEngine();
 
   const GenerateResources resources_;
+  const absl::StatusOr<security::Caller> caller_;
   const Parse parse_;
   Deadline deadline_;
   std::shared_ptr<GenerationOutput> output_;
@@ -94,6 +105,7 @@ class Generation final : public ResponseSink, public std::enable_shared_from_thi
   // Set by Prepare too; from then on of the engine's thread.
   std::optional<Plan> plan_;  // none: refused before there was one
   v1::GenerateResponse plan_event_;
+  std::shared_ptr<RunningRequest> running_;  // while the engine has it
   bool plan_sent_ = false;
   std::vector<FinishReason> finish_reasons_;  // by sequence
 

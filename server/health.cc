@@ -35,6 +35,16 @@ void Health::SetDraining() {
   Publish();
 }
 
+bool Health::live() const {
+  const std::lock_guard lock(mutex_);
+  return progress_;
+}
+
+bool Health::ready() const {
+  const std::lock_guard lock(mutex_);
+  return progress_ && !draining_;
+}
+
 bool Health::EnginesProgress() const {
   const double limit_seconds = std::chrono::duration<double>(step_stall_).count();
   for (const auto& [name, engine] : models_->engines()) {

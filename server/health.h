@@ -30,6 +30,10 @@ class Health {
   void Attach(grpc::HealthCheckServiceInterface* service);
   // From now on no service is ready.
   void SetDraining();
+  // No step of an engine is stuck.
+  bool live() const;
+  // Live, and not draining.
+  bool ready() const;
 
  private:
   static constexpr auto kPeriod = std::chrono::milliseconds(500);
@@ -42,7 +46,7 @@ class Health {
   const std::vector<std::string> service_names_;
   const std::chrono::milliseconds step_stall_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable wake_;
   grpc::HealthCheckServiceInterface* service_ = nullptr;
   bool draining_ = false;

@@ -20,11 +20,11 @@ absl::Status CountTokensOf(const Models& models, const v1::CountTokensRequest& r
   return absl::OkStatus();
 }
 
-absl::Status PlanOf(const GenerateResources& resources, const v1::PlanRequest& request,
-                    v1::PlanResponse* response) {
-  KVP_ASSIGN_OR_RETURN(const Models::Entry model,
-                       resources.models->Find(request.request().model()));
-  KVP_ASSIGN_OR_RETURN(Request native, ToRequest(request.request(), *resources.service_classes));
+absl::Status PlanOf(const GenerateResources& resources, const security::Caller& caller,
+                    v1::GenerateRequest request, v1::PlanResponse* response) {
+  KVP_ASSIGN_OR_RETURN(const Models::Entry model, resources.models->Find(request.model()));
+  KVP_RETURN_IF_ERROR(caller.ResolveClass(&request));
+  KVP_ASSIGN_OR_RETURN(Request native, ToRequest(request, *resources.service_classes));
   KVP_ASSIGN_OR_RETURN(const Engine::Prepared prepared, model.engine->Prepare(std::move(native)));
   response->set_model(model.name);
   response->set_prompt_tokens(static_cast<int64_t>(prepared.prompt_tokens.size()));
@@ -44,7 +44,8 @@ grpc::ServerUnaryReactor* InferenceService::CountTokens(grpc::CallbackServerCont
                                                         const grpc::ByteBuffer* in,
                                                         grpc::ByteBuffer* out) {
   return AnswerUnaryOn<v1::CountTokensRequest, v1::CountTokensResponse>(
-      resources_.workers, context, in, out, [this](const auto& request, auto* response) {
+      resources_.workers, *resources_.access, context, in, out,
+      [this](const auto&, const auto& request, auto* response) {
         return CountTokensOf(*resources_.models, request, response);
       });
 }
@@ -53,8 +54,9 @@ grpc::ServerUnaryReactor* InferenceService::Plan(grpc::CallbackServerContext* co
                                                  const grpc::ByteBuffer* in,
                                                  grpc::ByteBuffer* out) {
   return AnswerUnaryOn<v1::PlanRequest, v1::PlanResponse>(
-      resources_.workers, context, in, out, [this](const auto& request, auto* response) {
-        return PlanOf(resources_, request, response);
+      resources_.workers, *resources_.access, context, in, out,
+      [this](const auto& caller, const auto& request, auto* response) {
+        return PlanOf(resources_, caller, request.request(), response);
       });
 }
 

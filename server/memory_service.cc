@@ -14,7 +14,7 @@ grpc::ServerUnaryReactor* MemoryService::GetMemory(grpc::CallbackServerContext* 
                          TakeMemorySnapshot(*models_, request.model()));
     return absl::OkStatus();
   };
-  return AnswerUnary<v1::GetMemoryRequest, v1::GetMemoryResponse>(context, in, out, get);
+  return AnswerUnary<v1::GetMemoryRequest, v1::GetMemoryResponse>(*access_, context, in, out, get);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* MemoryService::WatchMemory(

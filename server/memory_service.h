@@ -14,7 +14,8 @@ using RawMemoryService = v1::MemoryService::WithRawCallbackMethod_GetMemory<
 
 class MemoryService final : public RawMemoryService {
  public:
-  explicit MemoryService(const Models* models) : models_(models), watches_(models) {}
+  MemoryService(const Models* models, const security::Access* access)
+      : models_(models), access_(access), watches_(models, access) {}
 
   using RawMemoryService::GetMemory;
   using RawMemoryService::WatchMemory;
@@ -27,6 +28,7 @@ class MemoryService final : public RawMemoryService {
 
  private:
   const Models* const models_;
+  const security::Access* const access_;
   MemoryWatches watches_;
 };
 

@@ -3,6 +3,7 @@
 #include "kvpareto/v1/memory.pb.h"
 #include "server/memory_snapshot.h"
 #include "server/raw_message.h"
+#include "server/security/admit.h"
 #include "server/status_convert.h"
 
 namespace kvpareto::server {
@@ -57,7 +58,8 @@ void MemoryWatches::Remove(MemoryWatch* watch) {
 }
 
 void MemoryWatch::Begin(const grpc::ByteBuffer& raw_request) {
-  absl::Status status = Parse(raw_request);
+  absl::Status status = security::Admit(*watches_->access_, *context_).status();
+  if (status.ok()) status = Parse(raw_request);
   if (status.ok()) status = watches_->Add(this);
   if (status.ok()) {
     WriteSample();

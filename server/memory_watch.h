@@ -12,6 +12,7 @@
 #include <string>
 
 #include "server/models.h"
+#include "server/security/access.h"
 #include "server/status.h"
 
 namespace kvpareto::server {
@@ -21,7 +22,8 @@ class MemoryWatch;
 // The watches that are going on. Thread-safe.
 class MemoryWatches {
  public:
-  explicit MemoryWatches(const Models* models) : models_(models) {}
+  MemoryWatches(const Models* models, const security::Access* access)
+      : models_(models), access_(access) {}
 
   // The reactor of a new call, or of its refusal.
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(grpc::CallbackServerContext* context,
@@ -37,6 +39,7 @@ class MemoryWatches {
   void Remove(MemoryWatch* watch);
 
   const Models* const models_;
+  const security::Access* const access_;
   std::mutex mutex_;
   bool stopped_ = false;
   std::set<MemoryWatch*> watches_;

@@ -3,10 +3,7 @@
 #include <prometheus/metric_family.h>
 
 #include "server/memory_snapshot.h"
-
-#ifndef KVPARETO_VERSION
-#error "the build defines KVPARETO_VERSION"
-#endif
+#include "server/version.h"
 
 namespace kvpareto::server {
 namespace {
@@ -182,7 +179,7 @@ void AddEngineStats(const std::string& model, const EngineStats& stats, MetricFa
 
 std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   MetricFamilies families;
-  families.AddGauge("build_info", "This program.", {{"version", KVPARETO_VERSION}}, 1);
+  families.AddGauge("build_info", "This program.", {{"version", kServerVersion}}, 1);
   AddSlo(slo_->state(), &families);
   families.AddGauge("device_memory_bytes", kDeviceMemoryHelp,
                     {{"device", "host"}, {"state", "resident"}}, ProcessResidentBytes());

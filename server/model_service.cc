@@ -18,7 +18,8 @@ grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* 
     }
     return absl::OkStatus();
   };
-  return AnswerUnary<v1::ListModelsRequest, v1::ListModelsResponse>(context, in, out, list);
+  return AnswerUnary<v1::ListModelsRequest, v1::ListModelsResponse>(*access_, context, in, out,
+                                                                    list);
 }
 
 grpc::ServerUnaryReactor* ModelService::GetParetoTable(grpc::CallbackServerContext* context,
@@ -31,7 +32,8 @@ grpc::ServerUnaryReactor* ModelService::GetParetoTable(grpc::CallbackServerConte
     *response->mutable_table() = ToProto(model.engine->table());
     return absl::OkStatus();
   };
-  return AnswerUnary<v1::GetParetoTableRequest, v1::GetParetoTableResponse>(context, in, out, get);
+  return AnswerUnary<v1::GetParetoTableRequest, v1::GetParetoTableResponse>(*access_, context, in,
+                                                                            out, get);
 }
 
 }  // namespace kvpareto::server

@@ -5,6 +5,7 @@
 
 #include "kvpareto/v1/model.grpc.pb.h"
 #include "server/models.h"
+#include "server/security/access.h"
 
 namespace kvpareto::server {
 
@@ -13,7 +14,8 @@ using RawModelService = v1::ModelService::WithRawCallbackMethod_ListModels<
 
 class ModelService final : public RawModelService {
  public:
-  explicit ModelService(const Models* models) : models_(models) {}
+  ModelService(const Models* models, const security::Access* access)
+      : models_(models), access_(access) {}
 
   using RawModelService::GetParetoTable;
   using RawModelService::ListModels;
@@ -26,6 +28,7 @@ class ModelService final : public RawModelService {
 
  private:
   const Models* const models_;
+  const security::Access* const access_;
 };
 
 }  // namespace kvpareto::server

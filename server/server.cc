@@ -5,23 +5,25 @@
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
-#include <exception>
 #include <utility>
 
 #include "grpc/health/v1/health.pb.h"
+#include "server/listen_address.h"
 #include "server/log.h"
+#include "server/security/tls.h"
 
 namespace kvpareto::server {
 namespace {
 
-absl::Status ListenFailed(const std::string& address, const std::string& why) {
-  return MakeError(absl::StatusCode::kUnavailable, "LISTEN_FAILED",
-                   "cannot listen on " + address + ": " + why, {{"address", address}});
-}
-
 std::vector<std::string> ServiceNames() {
   return {v1::InferenceService::service_full_name(), v1::ModelService::service_full_name(),
-          v1::MemoryService::service_full_name(), v1::AdminService::service_full_name()};
+          v1::MemoryService::service_full_name(), v1::AdminService::service_full_name(),
+          inference::GRPCInferenceService::service_full_name()};
+}
+
+// gRPC's reflection asks nobody for credentials: it is not there where they are needed.
+bool HasReflection(const SecurityConfig& security) {
+  return security.reflection && security.identities.empty();
 }
 
 void ApplyLimits(const Limits& limits, grpc::ServerBuilder* builder) {
@@ -40,31 +42,45 @@ void ApplyLimits(const Limits& limits, grpc::ServerBuilder* builder) {
 
 }  // namespace
 
-Server::Server(const ServerConfig& config, std::unique_ptr<Models> models)
+Server::Server(const ServerConfig& config, std::unique_ptr<Models> models,
+               std::unique_ptr<security::Access> access)
     : models_(std::move(models)),
+      access_(std::move(access)),
       service_classes_(config.service_classes.begin(), config.service_classes.end()),
       slo_(config.slo_path, models_.get(), &service_classes_),
-      metrics_(std::make_shared<Metrics>(models_.get(), &counter_, &service_classes_, &slo_)),
+      metrics_(std::make_unique<Metrics>(models_.get(), &counter_, &service_classes_, &slo_)),
       workers_(config.limits.prepare_threads, config.limits.max_preparing_requests),
+      resources_{.models = models_.get(),
+                 .access = access_.get(),
+                 .service_classes = &service_classes_,
+                 .workers = &workers_,
+                 .counter = &counter_,
+                 .running = &running_,
+                 .stream_buffer_bytes = config.limits.stream_buffer_bytes},
       health_(models_.get(), ServiceNames(), config.limits.step_stall),
       drainer_(models_.get(), &health_, &counter_),
-      inference_service_({.models = models_.get(),
-                          .service_classes = &service_classes_,
-                          .workers = &workers_,
-                          .counter = &counter_,
-                          .stream_buffer_bytes = config.limits.stream_buffer_bytes}),
-      model_service_(models_.get()),
-      memory_service_(models_.get()),
-      admin_service_(&drainer_, config.drain_timeout, &slo_) {}
+      inference_service_(resources_),
+      model_service_(models_.get(), access_.get()),
+      memory_service_(models_.get(), access_.get()),
+      admin_service_(&drainer_, access_.get(), config.drain_timeout, &slo_),
+      open_inference_service_(resources_, &health_, config.limits.max_streams_per_connection),
+      unknown_methods_(access_.get()),
+      no_reflection_(access_.get()),
+      openai_api_(resources_),
+      metrics_port_(metrics_.get(), models_.get(), &running_, &health_) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config,
                                                       std::unique_ptr<Models> models) {
-  std::unique_ptr<Server> server(new Server(config, std::move(models)));
+  const std::set<std::string> classes(config.service_classes.begin(), config.service_classes.end());
+  KVP_ASSIGN_OR_RETURN(std::unique_ptr<security::Access> access,
+                       security::Access::Create(config.security.identities, classes));
+  std::unique_ptr<Server> server(new Server(config, std::move(models), std::move(access)));
   if (!config.slo_path.empty()) {
     KVP_RETURN_IF_ERROR(server->slo_.Reload());
     server->slo_.StartWatching();
   }
   KVP_RETURN_IF_ERROR(server->ListenForMetrics(config.metrics_address));
+  KVP_RETURN_IF_ERROR(server->ListenForHttp(config));
   KVP_RETURN_IF_ERROR(server->Listen(config));
   return server;
 }
@@ -76,11 +92,15 @@ absl::Status Server::Listen(const ServerConfig& config) {
   grpc::health::v1::HealthCheckRequest::descriptor();
   grpc::ServerBuilder builder;
   ApplyLimits(config.limits, &builder);
-  builder.AddListeningPort(config.grpc_address, grpc::InsecureServerCredentials(), &grpc_port_);
+  builder.AddListeningPort(config.grpc_address, security::GrpcCredentials(config.security.tls),
+                           &grpc_port_);
   builder.RegisterService(&inference_service_);
   builder.RegisterService(&model_service_);
   builder.RegisterService(&memory_service_);
-  builder.RegisterService(&admin_service_);
+  if (config.security.admin) builder.RegisterService(&admin_service_);
+  builder.RegisterService(&open_inference_service_);
+  if (!HasReflection(config.security)) builder.RegisterService(&no_reflection_);
+  builder.RegisterCallbackGenericService(&unknown_methods_);
   grpc_ = builder.BuildAndStart();
   if (grpc_ == nullptr || grpc_port_ == 0) {
     return ListenFailed(config.grpc_address, "the address is in use or not ours");
@@ -90,28 +110,39 @@ absl::Status Server::Listen(const ServerConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status Server::ListenForMetrics(const std::string& address) {
-  if (address.empty()) return absl::OkStatus();
-  try {
-    exposer_ = std::make_unique<prometheus::Exposer>(address);
-  } catch (const std::exception& error) {  // civetweb's CivetException among them
-    return ListenFailed(address, error.what());
+absl::Status Server::ListenForHttp(const ServerConfig& config) {
+  if (config.http_address.empty()) return absl::OkStatus();
+  http::Options options{.address = config.http_address,
+                        .max_body_bytes = config.limits.max_request_bytes,
+                        .max_header_bytes = config.limits.max_metadata_bytes,
+                        .max_queued_bytes = config.limits.stream_buffer_bytes};
+  if (config.security.tls.enabled()) {
+    KVP_ASSIGN_OR_RETURN(auto context, security::MakeTlsContext(config.security.tls));
+    options.tls = security::TlsContextSource(config.security.tls, std::move(context));
   }
-  exposer_->RegisterCollectable(metrics_);
-  LogInfo("serving metrics", {{"address", address}, {"port", int64_t{metrics_port()}}});
+  const auto handle = [this](std::shared_ptr<http::Exchange> exchange) {
+    openai_api_.Handle(std::move(exchange));
+  };
+  KVP_ASSIGN_OR_RETURN(http_, http::Server::Start(options, handle));
+  LogInfo("serving http", {{"address", config.http_address}, {"port", int64_t{http_->port()}}});
   return absl::OkStatus();
 }
 
-int Server::metrics_port() const {
-  if (exposer_ == nullptr) return 0;
-  const std::vector<int> ports = exposer_->GetListeningPorts();
-  return ports.empty() ? 0 : ports.front();
+absl::Status Server::ListenForMetrics(const std::string& address) {
+  if (address.empty()) return absl::OkStatus();
+  const auto handle = [this](std::shared_ptr<http::Exchange> exchange) {
+    metrics_port_.Handle(std::move(exchange));
+  };
+  KVP_ASSIGN_OR_RETURN(metrics_http_, http::Server::Start({.address = address}, handle));
+  LogInfo("serving metrics", {{"address", address}, {"port", int64_t{metrics_port()}}});
+  return absl::OkStatus();
 }
 
 void Server::DrainAndShutdown(std::chrono::steady_clock::time_point deadline) {
   shut_down_ = true;
   drainer_.Drain(deadline);
   memory_service_.StopWatches();
+  if (http_ != nullptr) http_->Stop(kGoodbye);
   if (grpc_ != nullptr) {
     grpc_->Shutdown(std::chrono::system_clock::now() + kGoodbye);
     grpc_->Wait();

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <grpcpp/server.h>
-#include <prometheus/exposer.h>
 
 #include <chrono>
 #include <memory>
@@ -13,14 +12,21 @@
 #include "server/config.h"
 #include "server/drainer.h"
 #include "server/health.h"
+#include "server/http/server.h"
 #include "server/inference_service.h"
 #include "server/memory_service.h"
 #include "server/metrics.h"
 #include "server/model_service.h"
 #include "server/models.h"
+#include "server/oip/service.h"
+#include "server/openai/api.h"
 #include "server/request_counter.h"
+#include "server/running_requests.h"
+#include "server/security/access.h"
 #include "server/slo_loader.h"
 #include "server/status.h"
+#include "server/status_page/metrics_port.h"
+#include "server/unknown_methods.h"
 #include "server/worker_pool.h"
 
 namespace kvpareto::server {
@@ -37,8 +43,10 @@ class Server {
   Server& operator=(const Server&) = delete;
 
   int grpc_port() const { return grpc_port_; }
+  // 0 without a port for OpenAI's API.
+  int http_port() const { return http_ == nullptr ? 0 : http_->port(); }
   // 0 without a metrics port. As configured: an address with port 0 gets a free one.
-  int metrics_port() const;
+  int metrics_port() const { return metrics_http_ == nullptr ? 0 : metrics_http_->port(); }
   const Metrics& metrics() const { return *metrics_; }
 
   // Reads the SLO file again.
@@ -51,25 +59,36 @@ class Server {
   // How long calls that are over may take to tell their clients.
   static constexpr auto kGoodbye = std::chrono::milliseconds(500);
 
-  Server(const ServerConfig& config, std::unique_ptr<Models> models);
+  Server(const ServerConfig& config, std::unique_ptr<Models> models,
+         std::unique_ptr<security::Access> access);
   absl::Status Listen(const ServerConfig& config);
+  absl::Status ListenForHttp(const ServerConfig& config);
   absl::Status ListenForMetrics(const std::string& address);
 
   // In order of construction: what is below uses what is above.
   const std::unique_ptr<Models> models_;
+  const std::unique_ptr<security::Access> access_;
   const std::set<std::string> service_classes_;
   SloLoader slo_;
   RequestCounter counter_;
-  const std::shared_ptr<Metrics> metrics_;
+  RunningRequests running_;
+  const std::unique_ptr<Metrics> metrics_;
   WorkerPool workers_;
+  const GenerateResources resources_;
   Health health_;
   Drainer drainer_;
   InferenceService inference_service_;
   ModelService model_service_;
   MemoryService memory_service_;
   AdminService admin_service_;
+  oip::Service open_inference_service_;
+  UnknownMethods unknown_methods_;
+  NoReflection no_reflection_;
+  openai::Api openai_api_;
+  MetricsPort metrics_port_;
+  std::unique_ptr<http::Server> http_;
+  std::unique_ptr<http::Server> metrics_http_;
   std::unique_ptr<grpc::Server> grpc_;
-  std::unique_ptr<prometheus::Exposer> exposer_;
   int grpc_port_ = 0;
   bool shut_down_ = false;
 };

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "server/raw_message.h"
+#include "server/security/admit.h"
 #include "server/status.h"
 #include "server/status_convert.h"
 #include "server/worker_pool.h"
@@ -25,13 +26,20 @@ void FinishUnary(grpc::ServerUnaryReactor* reactor, grpc::CallbackServerContext*
   reactor->Finish(ToGrpcStatus(status, context));
 }
 
-// Answers at once, on gRPC's thread.
+// Answers at once, on gRPC's thread, those whom `access` admits.
 template <typename Request, typename Response, typename Method>
-grpc::ServerUnaryReactor* AnswerUnary(grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* AnswerUnary(const security::Access& access,
+                                      grpc::CallbackServerContext* context,
                                       const grpc::ByteBuffer* in, grpc::ByteBuffer* out,
-                                      const Method& method) {
+                                      const Method& method,
+                                      security::Permission needs = security::Permission::kUse) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();  // once: it constructs it
-  FinishUnary<Request, Response>(reactor, context, in, out, method);
+  const absl::Status admitted = security::Admit(access, *context, needs).status();
+  if (admitted.ok()) {
+    FinishUnary<Request, Response>(reactor, context, in, out, method);
+  } else {
+    reactor->Finish(ToGrpcStatus(admitted, context));
+  }
   return reactor;
 }
 
@@ -40,16 +48,26 @@ inline absl::Status TooManyPreparing() {
                    "too many requests are being tokenized; try again");
 }
 
-// The same on a thread of `pool`; RESOURCE_EXHAUSTED when too much waits for it. The reactor, and
-// with it `context`, `in` and `out`, live until Finish.
+// The same with `method(const security::Caller&, const Request&, Response*)` on a thread of `pool`;
+// RESOURCE_EXHAUSTED when too much waits for it. The reactor, and with it `context`, `in` and
+// `out`, live until Finish.
 template <typename Request, typename Response, typename Method>
-grpc::ServerUnaryReactor* AnswerUnaryOn(WorkerPool* pool, grpc::CallbackServerContext* context,
+grpc::ServerUnaryReactor* AnswerUnaryOn(WorkerPool* pool, const security::Access& access,
+                                        grpc::CallbackServerContext* context,
                                         const grpc::ByteBuffer* in, grpc::ByteBuffer* out,
                                         Method method) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const bool accepted = pool->TryRun([=, method = std::move(method)] {
-    FinishUnary<Request, Response>(reactor, context, in, out, method);
-  });
+  const absl::StatusOr<security::Caller> caller = security::Admit(access, *context);
+  if (!caller.ok()) {
+    reactor->Finish(ToGrpcStatus(caller.status(), context));
+    return reactor;
+  }
+  const auto call = [caller = *caller, method = std::move(method)](
+                        const Request& request, Response* response) -> absl::Status {
+    return method(caller, request, response);
+  };
+  const bool accepted =
+      pool->TryRun([=] { FinishUnary<Request, Response>(reactor, context, in, out, call); });
   if (!accepted) reactor->Finish(ToGrpcStatus(TooManyPreparing(), context));
   return reactor;
 }

@@ -98,6 +98,15 @@ absl::Status YamlMap::Read(const std::string& key, std::vector<std::string>* val
   return absl::OkStatus();
 }
 
+absl::Status YamlMap::ReadBool(const std::string& key, bool* value) {
+  const YAML::Node node = Find(key);
+  if (!node.IsDefined()) return absl::OkStatus();
+  KVP_ASSIGN_OR_RETURN(const std::string text, Scalar(node, key));
+  if (text != "true" && text != "false") return ErrorAt(node.Mark(), key, "must be true or false");
+  *value = text == "true";
+  return absl::OkStatus();
+}
+
 absl::Status YamlMap::ReadInt(const std::string& key, int min, int max, int* value) {
   const YAML::Node node = Find(key);
   if (!node.IsDefined()) return absl::OkStatus();

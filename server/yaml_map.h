@@ -25,6 +25,7 @@ class YamlMap {
   // Each reads an optional key into `*value`, which is left alone when the key is absent.
   absl::Status Read(const std::string& key, std::string* value);
   absl::Status Read(const std::string& key, std::vector<std::string>* value);
+  absl::Status ReadBool(const std::string& key, bool* value);
   absl::Status ReadInt(const std::string& key, int min, int max, int* value);
   absl::Status ReadBytes(const std::string& key, uint64_t min, uint64_t* value);
   absl::Status ReadDuration(const std::string& key, std::chrono::milliseconds min,

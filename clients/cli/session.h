@@ -18,11 +18,15 @@ struct Session {
   std::shared_ptr<grpc::Channel> channel;
   std::string model;  // empty: the server's default
   std::optional<double> timeout_seconds;
+  std::string authorization;  // header; empty: none
 
-  // Connects lazily: no error here if nobody listens.
+  // Connects lazily: no error here if nobody listens. From the environment, as secrets do not
+  // belong on a command line: KVPARETO_TOKEN, a bearer token; KVPARETO_CA, the file of the
+  // authority that the server's certificate is from (unset: clear text); KVPARETO_CERTIFICATE and
+  // KVPARETO_KEY, files of the client's own certificate.
   static absl::StatusOr<Session> Open(const Args& args);
 
-  // Sets the deadline, if there is one.
+  // Sets the deadline and the credentials, if there are any.
   void Prepare(grpc::ClientContext* context) const;
 
   template <typename Service>

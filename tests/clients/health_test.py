@@ -5,7 +5,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from real_server import RealServer
+from real_server import RealServer, configuration
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 
@@ -32,6 +32,12 @@ class HealthTest(unittest.TestCase):
     def test_reflection_lists_services(self):
         services = set(ProtoReflectionDescriptorDatabase(self.channel).get_services())
         self.assertLessEqual({"grpc.health.v1.Health", "kvpareto.v1.InferenceService"}, services)
+
+    def test_reflection_can_be_switched_off(self):
+        with RealServer(configuration(security={"reflection": False})) as server:
+            with grpc.insecure_channel(server.grpc_address) as channel, self.assertRaises(grpc.RpcError) as caught:
+                ProtoReflectionDescriptorDatabase(channel).get_services()
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
 
 
 if __name__ == "__main__":

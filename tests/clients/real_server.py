@@ -6,6 +6,7 @@ import queue
 import subprocess
 import tempfile
 import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -25,6 +26,15 @@ def configuration(**sections) -> dict:
     return config | sections
 
 
+def wait_until(condition, what: str) -> None:
+    """Raises TimeoutError(what) unless condition() turns true within a time that is long for a busy machine, too."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        time.sleep(0.02)
+
+
 class RealServer:
     """`ports` maps the events that the server logs for its listeners ("serving", ...) to port numbers."""
 
@@ -41,7 +51,7 @@ class RealServer:
     def __enter__(self) -> "RealServer":
         path = self.folder / "server.yaml"
         path.write_text(json.dumps(self._config))  # JSON is YAML
-        self._process = subprocess.Popen([os.environ["KVPARETO_SERVER"], f"--config={path}"],
+        self._process = subprocess.Popen([os.environ["KVPARETO_SERVER_BINARY"], f"--config={path}"],
                                          stderr=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
@@ -79,6 +89,6 @@ class RealServer:
                 self._reader.join()
                 self._process.wait()
                 raise RuntimeError("the server did not start:\n" + "".join(self.log))
-            event = json.loads(line)
+            event = json.loads(line) if line.startswith("{") else {}  # errors in the configuration are text
             if "port" in event:
                 self.ports[event["event"]] = event["port"]

@@ -30,7 +30,7 @@ std::string MessageOf(const std::string& yaml) {
 
 // Every key of a small but complete file with values unlike the defaults.
 const char kFull[] = R"(
-listen: {grpc: "0.0.0.0:1", metrics: ""}
+listen: {grpc: "0.0.0.0:1", http: "0.0.0.0:2", metrics: ""}
 models:
   - {name: a, path: a.gguf, table: t.yaml, calibration: c.bin, kv_capacity: 2GiB, threads: 3,
      isa: avx512,
@@ -43,6 +43,8 @@ service_classes: [batch, default]
 limits: {max_request_bytes: 1MiB, max_metadata_bytes: 8KiB, stream_buffer_bytes: 4096,
          max_streams_per_connection: 7, prepare_threads: 8, max_preparing_requests: 9,
          keepalive_time: 10s, keepalive_timeout: 5s, step_stall: 2m}
+security: {insecure: true, tls: {certificate: c.pem, key: /k.pem, client_ca: ca.pem},
+           identities: who.yaml, reflection: false, admin: false}
 drain: {timeout: 1500ms}
 log: {format: json}
 )";
@@ -51,7 +53,15 @@ TEST(Config, ReadsEveryKey) {
   const auto config = ParseServerConfig(kFull, "s.yaml", "/etc/kvp");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->grpc_address, "0.0.0.0:1");
+  EXPECT_EQ(config->http_address, "0.0.0.0:2");
   EXPECT_EQ(config->metrics_address, "");
+  EXPECT_TRUE(config->security.insecure);
+  EXPECT_EQ(config->security.tls.certificate, "/etc/kvp/c.pem");
+  EXPECT_EQ(config->security.tls.key, "/k.pem");
+  EXPECT_EQ(config->security.tls.client_ca, "/etc/kvp/ca.pem");
+  EXPECT_EQ(config->security.identities, "/etc/kvp/who.yaml");
+  EXPECT_FALSE(config->security.reflection);
+  EXPECT_FALSE(config->security.admin);
   ASSERT_EQ(config->models.size(), 2u);
   const EngineOptions& engine = config->models[0].engine;
   EXPECT_EQ(config->models[0].name, "a");
@@ -93,7 +103,15 @@ TEST(Config, ExampleShowsTheDefaults) {
   const auto plain = ParseServerConfig("models: [{name: smollm2, path: x}]", "s.yaml", "");
   ASSERT_TRUE(plain.ok()) << plain.status();
   EXPECT_EQ(example->grpc_address, plain->grpc_address);
+  EXPECT_EQ(example->http_address, plain->http_address);
   EXPECT_EQ(example->metrics_address, plain->metrics_address);
+  EXPECT_EQ(example->security.insecure, plain->security.insecure);
+  EXPECT_EQ(example->security.tls.certificate, plain->security.tls.certificate);
+  EXPECT_EQ(example->security.tls.key, plain->security.tls.key);
+  EXPECT_EQ(example->security.tls.client_ca, plain->security.tls.client_ca);
+  EXPECT_EQ(example->security.identities, plain->security.identities);
+  EXPECT_EQ(example->security.reflection, plain->security.reflection);
+  EXPECT_EQ(example->security.admin, plain->security.admin);
   EXPECT_EQ(example->default_model, plain->default_model);
   EXPECT_EQ(example->service_classes, plain->service_classes);
   EXPECT_EQ(example->drain_timeout, plain->drain_timeout);
@@ -130,6 +148,7 @@ TEST(Config, ExampleHasEveryKey) {
   int keys = 0;
   for (const std::string& yaml :
        {model + "zzz: 1", model + "listen: {zzz: 1}", model + "limits: {zzz: 1}",
+        model + "security: {zzz: 1}", model + "security: {tls: {zzz: 1}}",
         model + "drain: {zzz: 1}", model + "log: {zzz: 1}",
         std::string("models: [{name: a, path: b, zzz: 1}]"),
         std::string("models: [{name: a, path: b, limits: {zzz: 1}}]")}) {

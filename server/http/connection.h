@@ -1,0 +1,119 @@
+// One connection: requests one after the other, each answered by an Exchange. All of it runs on the
+// server's thread.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl/stream.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "server/http/loop.h"
+#include "server/http/server.h"
+
+namespace kvpareto::server::http {
+
+class ConnectionExchange;
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  using Socket = boost::asio::ip::tcp::socket;
+
+  // `options` and `handler` outlive the connection; `closed` is called when it has ended.
+  Connection(Socket socket, std::shared_ptr<boost::asio::ssl::context> tls,
+             std::shared_ptr<Loop> loop, const Options* options, const Handler* handler,
+             std::function<void(Connection*)> closed);
+
+  void Start();
+  // No request after the one that is being answered.
+  void CloseWhenIdle();
+  void Close();
+
+  // Of the exchange in progress, or null for what no exchange counts.
+  void Queue(std::string bytes, std::shared_ptr<ConnectionExchange> from);
+  void AnswerComplete();
+  bool keep_alive() const { return keep_alive_; }
+  const std::shared_ptr<Loop>& loop() const { return loop_; }
+
+ private:
+  using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
+  struct Outgoing {
+    std::string bytes;
+    std::shared_ptr<ConnectionExchange> from;
+  };
+
+  Socket& socket() { return plain_.has_value() ? *plain_ : secure_->next_layer(); }
+  void Expire(boost::asio::steady_timer* timer);
+  void NewParser();
+  void Read();
+  void OnRead(boost::system::error_code error, size_t bytes);
+  void Parse();
+  void Refuse(boost::system::error_code error);
+  void Dispatch();
+  std::vector<std::string> PeerNames();
+  void Write();
+  void OnWritten(boost::system::error_code error);
+
+  // One of the two.
+  std::optional<Socket> plain_;
+  std::shared_ptr<boost::asio::ssl::context> tls_;
+  std::optional<boost::asio::ssl::stream<Socket>> secure_;
+
+  const std::shared_ptr<Loop> loop_;
+  const Options* const options_;
+  const Handler* const handler_;
+  const std::function<void(Connection*)> on_close_;
+  boost::asio::steady_timer read_timer_;
+  boost::asio::steady_timer write_timer_;
+  boost::beast::flat_buffer input_;
+  std::optional<Parser> parser_;
+  std::shared_ptr<ConnectionExchange> exchange_;  // in progress
+  std::deque<Outgoing> output_;
+  bool reading_ = false;
+  bool writing_ = false;
+  bool continue_sent_ = false;
+  bool keep_alive_ = true;
+  bool closing_ = false;  // after what is queued
+  bool closed_ = false;
+};
+
+// What handlers hold. Lives as long as they need it; the connection may be gone.
+class ConnectionExchange final : public Exchange,
+                                 public std::enable_shared_from_this<ConnectionExchange> {
+ public:
+  ConnectionExchange(std::shared_ptr<Connection> connection, Request request, bool chunks,
+                     uint64_t max_queued_bytes);
+
+  const Request& request() const override { return request_; }
+  void Send(Response response) override;
+  void Begin(Response response) override;
+  bool Write(std::string part) override;
+  void End() override;
+  void OnClosed(std::function<void()> closed) override { on_closed_ = std::move(closed); }
+
+  void Closed();  // the client is gone
+  void Written(size_t bytes) { queued_bytes_ -= bytes; }
+
+ private:
+  void Post(std::string bytes, bool last);
+
+  const std::weak_ptr<Connection> connection_;
+  const std::shared_ptr<Loop> loop_;
+  const Request request_;
+  const bool chunks_;  // HTTP/1.1
+  const bool keep_alive_;
+  const uint64_t max_queued_bytes_;
+  std::atomic<uint64_t> queued_bytes_{0};
+  // Of the server's thread.
+  std::function<void()> on_closed_;
+  bool complete_ = false;
+};
+
+}  // namespace kvpareto::server::http

@@ -1,0 +1,45 @@
+// A small HTTP/1.1 server on Boost.Asio and Beast's parser: keep-alive, chunked answers, TLS;
+// limits on sizes, connections and time; it notices clients that go while they wait.
+//
+// One thread does all input and output of all connections. Handlers answer from any thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "server/http/exchange.h"
+#include "server/status.h"
+
+namespace boost::asio::ssl {
+class context;
+}
+
+namespace kvpareto::server::http {
+
+struct Options {
+  std::string address;  // "127.0.0.1:8000", "[::1]:8000"; port 0: a free one
+  // The context for the next connection; none: clear text. Called on the server's thread.
+  std::function<std::shared_ptr<boost::asio::ssl::context>()> tls;
+  uint64_t max_body_bytes = uint64_t{16} << 20;
+  uint64_t max_header_bytes = uint64_t{16} << 10;
+  uint64_t max_queued_bytes = uint64_t{256} << 10;  // of one answer, for a slow reader
+  int max_connections = 1024;                       // more wait to be accepted
+  // How long a client may take to send a request, or to take what is written.
+  std::chrono::milliseconds io_timeout{60'000};
+};
+
+class Server {
+ public:
+  // Errors: UNAVAILABLE (LISTEN_FAILED) naming the address.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const Options& options, Handler handler);
+  // Closes what is still open.
+  virtual ~Server() = default;
+  virtual int port() const = 0;
+  // Takes no more requests; returns when running answers are complete or `grace` has passed.
+  virtual void Stop(std::chrono::milliseconds grace) = 0;
+};
+
+}  // namespace kvpareto::server::http
