@@ -16,22 +16,48 @@ Arena::Arena(std::byte* base, size_t capacity_bytes, MoveFn move)
 
 bool Arena::Reserve(size_t bytes) {
   if (bytes > capacity_bytes_ - reserved_bytes_) return false;
+  const size_t room = capacity_bytes_ - reserved_bytes_ - cached_bytes_;
+  if (bytes > room) {
+    reclaim_(bytes - room);
+    KVP_CHECK(bytes <= capacity_bytes_ - reserved_bytes_ - cached_bytes_)
+        << "evicting left " << cached_bytes_ << " bytes cached";
+  }
   reserved_bytes_ += bytes;
   return true;
 }
 
 void Arena::Unreserve(size_t bytes) {
-  KVP_CHECK(bytes <= reserved_bytes_ && allocated_bytes_ <= reserved_bytes_ - bytes)
-      << "unreserving " << bytes << " of " << reserved_bytes_ << ", " << allocated_bytes_
-      << " still allocated";
+  KVP_CHECK(bytes <= reserved_bytes_ && allocated_bytes_ - cached_bytes_ <= reserved_bytes_ - bytes)
+      << "unreserving " << bytes << " of " << reserved_bytes_ << ", "
+      << allocated_bytes_ - cached_bytes_ << " still allocated";
   reserved_bytes_ -= bytes;
+}
+
+void Arena::Retain(size_t bytes) {
+  KVP_CHECK(reclaim_ && bytes <= reserved_bytes_ && bytes <= allocated_bytes_ - cached_bytes_)
+      << "caching " << bytes << " of " << reserved_bytes_;
+  reserved_bytes_ -= bytes;
+  cached_bytes_ += bytes;
+}
+
+void Arena::Reuse(size_t bytes) {
+  KVP_CHECK(bytes <= cached_bytes_) << "using " << bytes << " of " << cached_bytes_;
+  cached_bytes_ -= bytes;
+  reserved_bytes_ += bytes;
+}
+
+void Arena::Evict(ExtentId extent) {
+  const size_t bytes = Bytes(extent);
+  KVP_CHECK(bytes <= cached_bytes_) << "evicting " << bytes << " of " << cached_bytes_;
+  cached_bytes_ -= bytes;
+  Free(extent);
 }
 
 ExtentId Arena::Allocate(size_t bytes) {
   KVP_CHECK(bytes > 0 && bytes % kRegionAlignment == 0) << bytes << " bytes";
-  KVP_CHECK(bytes <= reserved_bytes_ - allocated_bytes_)
-      << bytes << " bytes wanted, " << reserved_bytes_ << " reserved, " << allocated_bytes_
-      << " allocated";
+  KVP_CHECK(bytes <= reserved_bytes_ + cached_bytes_ - allocated_bytes_)
+      << bytes << " bytes wanted, " << reserved_bytes_ << " reserved, "
+      << allocated_bytes_ - cached_bytes_ << " allocated";
   auto best = free_by_size_.lower_bound({bytes, 0});
   if (best == free_by_size_.end()) {
     Compact(bytes);
@@ -79,6 +105,11 @@ void Arena::Free(ExtentId extent) {
   AddFree(begin, end - begin);
 }
 
+void Arena::Copy(ExtentId from, ExtentId to) {
+  KVP_CHECK(Bytes(from) == Bytes(to)) << Bytes(from) << " bytes into " << Bytes(to);
+  move_(Address(to), Address(from), Bytes(from));
+}
+
 std::byte* Arena::Address(ExtentId extent) const { return base_ + Live(extent).offset; }
 
 size_t Arena::Bytes(ExtentId extent) const { return Live(extent).bytes; }
@@ -87,6 +118,7 @@ ArenaStats Arena::stats() const {
   return {.capacity_bytes = capacity_bytes_,
           .reserved_bytes = reserved_bytes_,
           .allocated_bytes = allocated_bytes_,
+          .cached_bytes = cached_bytes_,
           .largest_free_bytes = free_by_size_.empty() ? 0 : free_by_size_.rbegin()->first,
           .moved_bytes_total = moved_bytes_total_,
           .extents = static_cast<int>(live_by_offset_.size())};

@@ -56,18 +56,34 @@ size_t StepPeakBytes(const FootprintParams& params, int64_t before, int64_t afte
 
 size_t PredictPeakBytes(const FootprintParams& params, int64_t prompt_tokens, int64_t total_tokens,
                         int chunk_tokens) {
-  size_t peak = 0;
-  for (int64_t done = 0; done < prompt_tokens;) {
-    const int64_t next = std::min<int64_t>(prompt_tokens, done + std::max(1, chunk_tokens));
-    peak = std::max(peak, StepPeakBytes(params, done, next));
-    done = next;
+  return PredictPeakBytesFrom(params, 0, prompt_tokens, total_tokens, chunk_tokens);
+}
+
+size_t PredictPeakBytesFrom(const FootprintParams& params, int64_t tokens, int64_t prompt_tokens,
+                            int64_t total_tokens, int chunk_tokens) {
+  size_t peak = ResidencyBytes(params, ResidencyAt(params, tokens));
+  while (tokens < prompt_tokens) {
+    const int64_t next = std::min<int64_t>(prompt_tokens, tokens + std::max(1, chunk_tokens));
+    peak = std::max(peak, StepPeakBytes(params, tokens, next));
+    tokens = next;
   }
   // Between changes a decode step allocates nothing.
-  for (int64_t tokens = NextChange(params, prompt_tokens); tokens <= total_tokens;
+  for (tokens = NextChange(params, tokens); tokens <= total_tokens;
        tokens = NextChange(params, tokens)) {
     peak = std::max(peak, StepPeakBytes(params, tokens - 1, tokens));
   }
   return peak;
+}
+
+int FinalBlocks(const FootprintParams& params, int64_t tokens) {
+  if (params.seals) return ResidencyAt(params, tokens).sealed_blocks;
+  return static_cast<int>(std::max<int64_t>(0, tokens - params.sink_tokens) / kBlockTokens);
+}
+
+size_t FinalBytes(const FootprintParams& params, int64_t tokens) {
+  const size_t block_bytes = params.seals ? params.sealed_block_bytes : params.bf16_block_bytes;
+  return (tokens >= params.sink_tokens ? params.sink_bytes : 0) +
+         FinalBlocks(params, tokens) * block_bytes;
 }
 
 }  // namespace kvpareto::kv

@@ -51,4 +51,16 @@ size_t StepPeakBytes(const FootprintParams& params, int64_t before, int64_t afte
 size_t PredictPeakBytes(const FootprintParams& params, int64_t prompt_tokens, int64_t total_tokens,
                         int chunk_tokens);
 
+// The same from a state of `tokens` tokens on, which counts.
+size_t PredictPeakBytesFrom(const FootprintParams& params, int64_t tokens, int64_t prompt_tokens,
+                            int64_t total_tokens, int chunk_tokens);
+
+// Blocks of a sequence of `tokens` tokens that no later step changes: the sealed ones, or the full
+// ones where nothing is ever sealed.
+int FinalBlocks(const FootprintParams& params, int64_t tokens);
+
+// Bytes of what no later step changes: the sink, once it is full, and the final blocks. Sequences
+// that begin with the same tokens may share them.
+size_t FinalBytes(const FootprintParams& params, int64_t tokens);
+
 }  // namespace kvpareto::kv

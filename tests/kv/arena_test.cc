@@ -94,6 +94,49 @@ TEST(ArenaTest, AllMemoryIsUsableWhateverTheMix) {
   EXPECT_EQ(arena.stats().largest_free_bytes, 0);
 }
 
+TEST(ArenaTest, CachedBytesGiveWayToPromises) {
+  Memory memory(10 * kUnit);
+  Arena arena = MakeArena(memory, 10 * kUnit);
+  std::vector<ExtentId> cached;  // oldest first
+  size_t reclaims = 0;
+  arena.SetReclaim([&](size_t bytes) {
+    ++reclaims;
+    for (size_t evicted = 0; evicted < bytes && !cached.empty(); evicted += kUnit) {
+      arena.Evict(cached.front());
+      cached.erase(cached.begin());
+    }
+  });
+  ASSERT_TRUE(arena.Reserve(6 * kUnit));
+  for (int i = 0; i < 6; ++i) cached.push_back(arena.Allocate(kUnit));
+  arena.Retain(6 * kUnit);
+  EXPECT_EQ(arena.stats().reserved_bytes, 0);
+  EXPECT_EQ(arena.stats().cached_bytes, 6 * kUnit);
+  EXPECT_EQ(arena.stats().allocated_bytes, 6 * kUnit);
+
+  EXPECT_TRUE(arena.Reserve(4 * kUnit));  // beside them
+  EXPECT_EQ(reclaims, 0);
+  EXPECT_TRUE(arena.Reserve(4 * kUnit));  // in the place of four
+  EXPECT_EQ(reclaims, 1);
+  EXPECT_EQ(arena.stats().cached_bytes, 2 * kUnit);
+  arena.Reuse(kUnit);
+  EXPECT_FALSE(arena.Reserve(2 * kUnit)) << "one is in use again: 9 of 10 are promised";
+  EXPECT_EQ(arena.Bytes(arena.Allocate(8 * kUnit)), 8 * kUnit) << "what was promised is there";
+}
+
+TEST(ArenaTest, CopiesBetweenExtentsOfOneSize) {
+  Memory memory(4 * kUnit);
+  Arena arena(memory.data, 4 * kUnit, [](std::byte* to, const std::byte* from, size_t bytes) {
+    std::memmove(to, from, bytes);
+  });
+  ASSERT_TRUE(arena.Reserve(4 * kUnit));
+  const ExtentId first = arena.Allocate(kUnit), second = arena.Allocate(kUnit);
+  std::memset(arena.Address(first), 7, kUnit);
+  arena.Copy(first, second);
+  EXPECT_EQ(std::memcmp(arena.Address(first), arena.Address(second), kUnit), 0);
+  const ExtentId larger = arena.Allocate(2 * kUnit);
+  EXPECT_DEATH(arena.Copy(first, larger), "check failed");
+}
+
 TEST(ArenaTest, EmptyArena) {
   Memory memory(kUnit);
   Arena arena = MakeArena(memory, kUnit - 1);  // less than one aligned region
@@ -215,6 +258,8 @@ TEST(ArenaDeathTest, BrokenPromisesAreCaught) {
   EXPECT_DEATH(arena.Unreserve(2 * kUnit), "still allocated");
   arena.Free(id);
   EXPECT_DEATH(arena.Free(id), "check failed");
+  EXPECT_DEATH(arena.Retain(kUnit), "check failed");  // nothing allocated
+  EXPECT_DEATH(arena.Reuse(kUnit), "check failed");   // nothing cached
   EXPECT_DEATH((void)arena.Address(id), "check failed");
 }
 

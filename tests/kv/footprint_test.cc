@@ -109,10 +109,29 @@ TEST(FootprintTest, EqualsTheSimulationAtEveryStep) {
       peak = std::max(peak, during);
       done = next;
     }
+    // From any border of the prompt's chunks on: what is left of the same walk.
+    const int64_t border = prompt == 0 ? 0 : pick(static_cast<int>(prompt - 1) / chunk) * chunk;
+    size_t rest = ResidencyBytes(params, ResidencyAt(params, border));
+    for (int64_t done = border; done < total;) {
+      const int64_t next = done < prompt ? std::min<int64_t>(prompt, done + chunk) : done + 1;
+      rest = std::max(rest, StepPeakBytes(params, done, next));
+      done = next;
+    }
+    ASSERT_EQ(PredictPeakBytesFrom(params, border, prompt, total, chunk), rest) << border;
+    ASSERT_LE(FinalBytes(params, border), ResidencyBytes(params, ResidencyAt(params, border)));
     ASSERT_EQ(PredictPeakBytes(params, prompt, total, chunk), peak)
         << "prompt " << prompt << " total " << total << " chunk " << chunk << " sink "
         << params.sink_tokens << " recent " << params.recent_tokens;
   }
+}
+
+TEST(FootprintTest, FinalIsWhatNoLaterStepChanges) {
+  const FootprintParams sealing = Params(16, 0);
+  EXPECT_EQ(FinalBytes(sealing, 15), 0);  // the sink is still being filled
+  EXPECT_EQ(FinalBytes(sealing, 16), 77);
+  EXPECT_EQ(FinalBytes(sealing, 16 + 127), 77 + 300);
+  EXPECT_EQ(FinalBytes(Params(16, 64), 16 + 127), 77);  // recent: not sealed yet
+  EXPECT_EQ(FinalBytes(Params(16, 0, false), 16 + 127), 77 + 1000);
 }
 
 TEST(FootprintTest, Bf16ThroughoutNeverNeedsACopy) {
