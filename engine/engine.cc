@@ -216,7 +216,8 @@ absl::Status EngineImpl::Load() {
                                        });
   const SchedulerOptions scheduling{.max_prefill_rows = options_.max_step_tokens,
                                     .max_running_sequences = options_.max_running_sequences,
-                                    .max_queued_requests = options_.max_queued_requests};
+                                    .max_queued_requests = options_.max_queued_requests,
+                                    .prefix_cache_bytes = options_.prefix_cache_bytes};
   scheduler_ = std::make_unique<Scheduler>(scheduling, transformer_.get(), tokenizer_.get(),
                                            arena_.get(), transforms_.get());
   preparer_ = {.options = &options_,
@@ -249,6 +250,11 @@ absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& 
     return OptionError("max_step_tokens", "is below the config's prefill chunk");
   }
   KVP_RETURN_IF_ERROR(CheckScoreTokens(tokens));
+  if (options.requantize_at >= 0) {
+    KVP_RETURN_IF_ERROR(options.requantize_to.ValidateFor(info_.config));
+    KVP_RETURN_IF_ERROR(CheckCalibrated(options.requantize_to));
+    KVP_RETURN_IF_ERROR(transforms_->Prepare(options.requantize_to.transforms));
+  }
   KVP_RETURN_IF_ERROR(transforms_->Prepare(config.transforms));
   KVP_ASSIGN_OR_RETURN(std::vector<int32_t> checked,
                        preparer_.Tokenize(std::vector<int32_t>(tokens.begin(), tokens.end())));

@@ -29,6 +29,9 @@ struct EngineOptions {
   // Static ranges (`kvpareto-tune calibrate`); empty: configs that need them are refused.
   std::string calibration_path;
   uint64_t kv_capacity_bytes = uint64_t{1} << 30;
+  // KV memory that prefixes of prompts may hold while nobody runs on them, at most
+  // kv_capacity_bytes; they give way to any request. 0: none are kept.
+  uint64_t prefix_cache_bytes = 0;
   int max_step_tokens = 1024;  // token budget of one step; >= the largest chunk of the table
   int max_running_sequences = 64;
   int max_queued_requests = 256;

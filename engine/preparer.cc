@@ -78,6 +78,11 @@ absl::Status Preparer::CheckLimits(const Request& request) const {
       !(*request.kv.accuracy_target >= 0.0 && *request.kv.accuracy_target <= 1.0)) {
     return Invalid("ACCURACY_OUT_OF_RANGE", "accuracy_target is a ratio between 0 and 1");
   }
+  if (request.cache_salt.size() > kMaxCacheSaltBytes ||
+      request.cache_salt.find('\0') != std::string::npos) {
+    return Invalid("CACHE_SALT_INVALID", absl::StrCat("cache_salt has at most ", kMaxCacheSaltBytes,
+                                                      " bytes, none of them 0"));
+  }
   return request.sampling.Validate(model->vocab);
 }
 

@@ -37,6 +37,8 @@ struct KvRequest {
   std::string pinned_config;
 };
 
+inline constexpr size_t kMaxCacheSaltBytes = 256;
+
 struct Request {
   std::string request_id;  // for logs and traces; not interpreted
   std::string service_class = "default";
@@ -45,6 +47,10 @@ struct Request {
   StoppingParams stopping;
   KvRequest kv;
   int num_sequences = 1;  // n: independent continuations, seeds seed, seed + 1, ...
+  // Prompts are shared with other requests of the same service class, salt and KV config. The salt
+  // keeps those of one tenant from being probed by another: at most kMaxCacheSaltBytes, no NUL.
+  bool use_prefix_cache = true;
+  std::string cache_salt;
   std::optional<std::chrono::steady_clock::time_point> deadline;
 };
 
@@ -81,10 +87,12 @@ struct Timings {
 
 struct Usage {
   int64_t prompt_tokens = 0;
+  int64_t cached_prompt_tokens = 0;     // of those, found in the prefix cache: not computed
   int64_t generated_tokens = 0;         // of all sequences
   uint64_t predicted_peak_bytes = 0;    // of the plan (whole max_tokens)
   uint64_t measured_kv_peak_bytes = 0;  // from the arena, this request's extents
   uint64_t measured_peak_bytes = 0;     // and its share of the workspace
+  uint64_t requantized_bytes = 0;  // of its blocks that became smaller while it ran, before that
   Timings timings;
 };
 
@@ -98,6 +106,8 @@ class ResponseSink {
   // in the queue is never admitted.
   virtual void OnAdmitted(const Plan& /*plan*/) {}
   virtual void OnDelta(Delta delta) = 0;
+  // The request goes on under another plan: its cache has been made smaller, within its target.
+  virtual void OnPlanChanged(const Plan& /*plan*/) {}
   // OK: every sequence finished. CANCELLED, DEADLINE_EXCEEDED, INTERNAL (NUMERICAL_ERROR),
   // UNAVAILABLE (drain) otherwise; `usage` tells what was done until then.
   virtual void OnFinish(const absl::Status& status, const Usage& usage) = 0;
@@ -125,6 +135,11 @@ struct ScoreOptions {
   // AVX512-BF16 or AMX).
   bool prefill_arithmetic = false;
   int max_decode_rows = kMaxScoreDecodeRows;  // of one step; changes nothing but speed
+  // From this position on the cache goes on under another config, and what it holds is re-encoded,
+  // as a running request's is when memory is short. -1: never. Sealed blocks of the second config
+  // are smaller, its windows and transforms the same (SCORE_OPTION_INVALID).
+  int64_t requantize_at = -1;
+  KvConfig requantize_to;
 };
 
 // What one layer computes of consecutive tokens. q [rows, heads * head_dim], k and v [rows,

@@ -29,7 +29,8 @@ struct KvBytes {
 };
 
 struct EngineStats {
-  // Memory, all of one instant: the sum of kv[..].allocated_bytes equals arena_allocated_bytes.
+  // Memory, all of one instant: the sums of kv[..].allocated_bytes and of cached_bytes make
+  // arena_allocated_bytes. Blocks that sequences share are counted once.
   uint64_t capacity_bytes = 0;
   uint64_t arena_allocated_bytes = 0;
   uint64_t arena_largest_free_bytes = 0;
@@ -43,6 +44,7 @@ struct EngineStats {
   uint64_t device_free_bytes = 0;
   uint64_t transform_bytes = 0;  // matrices of the KV configs in use
   std::map<ClassConfigKey, KvBytes> kv;
+  std::map<std::string, uint64_t> cached_bytes;    // by config: prefixes that nobody runs on
   std::map<std::string, uint64_t> reserved_bytes;  // by class
   std::map<std::string, uint64_t> limit_bytes;  // by class: the most it may hold, as the SLO says
   std::map<std::string, int> running;           // requests, by class
@@ -59,6 +61,14 @@ struct EngineStats {
   std::map<std::string, uint64_t> prompt_tokens_total;     // by class
   std::map<std::string, uint64_t> generated_tokens_total;  // by class
   uint64_t steps_total = 0;
+  std::map<std::string, uint64_t> evicted_bytes_total;  // of the prefix cache, by config
+  struct RequantizedKey {
+    std::string from, to;
+    friend auto operator<=>(const RequantizedKey&, const RequantizedKey&) = default;
+  };
+  std::map<RequantizedKey, uint64_t> requantized_bytes_total;  // of running sequences, before
+  uint64_t prefix_hit_tokens_total = 0;   // prompt tokens found in the prefix cache
+  uint64_t prefix_miss_tokens_total = 0;  // and those that were computed although shared
 
   // By class.
   std::map<std::string, HistogramSnapshot> time_to_first_token_seconds;

@@ -22,5 +22,6 @@ class AttentionKernel {
 
 void StoreKv(Isa isa, ThreadPool& pool, const StoreKvArgs& args);
 void Seal(Isa isa, ThreadPool& pool, const SealArgs& args);
+void Requantize(Isa isa, ThreadPool& pool, const RequantizeArgs& args);
 
 }  // namespace kvpareto::cpu

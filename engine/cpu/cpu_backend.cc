@@ -89,6 +89,7 @@ class CpuBackend : public Backend {
   void TransformOutput(const TransformOutputArgs& args) override;
   void StoreKv(const StoreKvArgs& args) override { cpu::StoreKv(isa_, pool_, args); }
   void Seal(const SealArgs& args) override { cpu::Seal(isa_, pool_, args); }
+  void Requantize(const RequantizeArgs& args) override { cpu::Requantize(isa_, pool_, args); }
   void Attention(const AttentionArgs& args) override { attention_->Run(args); }
   void SiluMul(Activations x, Activations y) override;
   void GatherRows(Activations x, std::span<const int32_t> rows, Activations y) override;

@@ -25,7 +25,36 @@ void SealTile(Isa isa, const SealTask& task) {
   SealScalar(task);
 }
 
+// Sealing's fast kernels read bf16 tiles; a destination may overlap its source.
+void EncodeAnew(Isa isa, const RequantizeTile& tile) {
+  if (tile.from != kv::CodecId::kBf16 || tile.to == kv::CodecId::kBf16) {
+    RequantizeTileScalar(tile);
+    return;
+  }
+  alignas(64) std::byte source[size_t{2} * kv::kBlockTokens * kMaxHeadDim];
+  std::memcpy(source, tile.source, kv::TileBytes(tile.from, tile.role, tile.head_dim));
+  SealTask task;
+  task.role = tile.role;
+  task.codec = tile.to;
+  task.range = tile.range;
+  task.head_dim = tile.head_dim;
+  task.source_codec = tile.from;
+  task.source = source;
+  task.encoded = tile.destination;
+  SealTile(isa, task);
+}
+
 }  // namespace
+
+void Requantize(Isa isa, ThreadPool& pool, const RequantizeArgs& args) {
+  KVP_CHECK(args.head_dim <= kMaxHeadDim);
+  // A block's tiles have an order; blocks have none.
+  pool.For(static_cast<int>(args.items.size()), [&](int index, int) {
+    const RequantizeItem& item = args.items[index];
+    ForEachTile(item, item.data, args.kv_heads, args.head_dim,
+                [&](const RequantizeTile& tile) { EncodeAnew(isa, tile); });
+  });
+}
 
 void Seal(Isa isa, ThreadPool& pool, const SealArgs& args) {
   KVP_CHECK(args.head_dim <= kMaxHeadDim);

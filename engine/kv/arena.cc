@@ -88,8 +88,20 @@ void Arena::Free(ExtentId extent) {
   live_by_offset_.erase(freed.offset);
   allocated_bytes_ -= freed.bytes;
 
-  size_t begin = freed.offset;
-  size_t end = freed.offset + freed.bytes;
+  ReturnStretch(freed.offset, freed.offset + freed.bytes);
+}
+
+void Arena::Shrink(ExtentId extent, size_t bytes) {
+  const Extent old = Live(extent);
+  KVP_CHECK(bytes > 0 && bytes <= old.bytes && bytes % kRegionAlignment == 0)
+      << bytes << " of " << old.bytes;
+  if (bytes == old.bytes) return;
+  extents_[static_cast<uint32_t>(extent)].bytes = bytes;
+  allocated_bytes_ -= old.bytes - bytes;
+  ReturnStretch(old.offset + bytes, old.offset + old.bytes);
+}
+
+void Arena::ReturnStretch(size_t begin, size_t end) {
   auto after = free_by_offset_.lower_bound(begin);
   if (after != free_by_offset_.begin()) {
     const auto [offset, bytes] = *std::prev(after);

@@ -66,6 +66,9 @@ class Arena {
   ExtentId Allocate(size_t bytes);
   void Free(ExtentId extent);
 
+  // Frees the end of an extent: `bytes` are left, a positive multiple of kRegionAlignment.
+  void Shrink(ExtentId extent, size_t bytes);
+
   // Copies the first extent's bytes into the second, of the same size.
   void Copy(ExtentId from, ExtentId to);
 
@@ -83,6 +86,8 @@ class Arena {
 
   const Extent& Live(ExtentId extent) const;
   void AddFree(size_t offset, size_t bytes);
+  // The stretch is free from now on: one with its free neighbours.
+  void ReturnStretch(size_t begin, size_t end);
   void RemoveFree(size_t offset, size_t bytes);
   // Makes one free stretch of at least `bytes` out of several.
   void Compact(size_t bytes);

@@ -86,4 +86,10 @@ size_t FinalBytes(const FootprintParams& params, int64_t tokens) {
          FinalBlocks(params, tokens) * block_bytes;
 }
 
+size_t OwnPeakBytesFrom(const FootprintParams& params, int64_t tokens, int64_t prompt_tokens,
+                        int64_t total_tokens, int chunk_tokens) {
+  return PredictPeakBytesFrom(params, tokens, prompt_tokens, total_tokens, chunk_tokens) -
+         FinalBytes(params, tokens);
+}
+
 }  // namespace kvpareto::kv

@@ -63,4 +63,8 @@ int FinalBlocks(const FootprintParams& params, int64_t tokens);
 // that begin with the same tokens may share them.
 size_t FinalBytes(const FootprintParams& params, int64_t tokens);
 
+// What a sequence that begins with a shared prefix of `tokens` tokens needs besides what it shares.
+size_t OwnPeakBytesFrom(const FootprintParams& params, int64_t tokens, int64_t prompt_tokens,
+                        int64_t total_tokens, int chunk_tokens);
+
 }  // namespace kvpareto::kv

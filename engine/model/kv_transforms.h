@@ -44,6 +44,9 @@ class KvTransforms {
   // [kv_heads]; empty when there is nothing beyond the defaults.
   std::span<const kv::StaticRange> KeyRanges(int layer) const;
   std::span<const kv::StaticRange> ValueRanges(int layer) const;
+  // [layers, kv_heads]
+  std::span<const kv::StaticRange> AllKeyRanges() const { return k_ranges_; }
+  std::span<const kv::StaticRange> AllValueRanges() const { return v_ranges_; }
 
  private:
   KvTransforms() = default;

@@ -64,6 +64,12 @@ class Transformer {
   absl::Status Forward(const StepBatch& batch, const LogitsFn& on_logits,
                        const TokenFn& on_token = nullptr);
 
+  // Encodes blocks anew (ops/requantize.h), between steps.
+  void Requantize(std::span<const RequantizeItem> items) {
+    backend_->Requantize(
+        {.kv_heads = config_.kv_heads, .head_dim = config_.head_dim, .items = items});
+  }
+
   // The chunk buffer: bf16 tiles of one layer for blocks that are filled and sealed in the same
   // step. Handed out by the scheduler, at most chunk_tiles() a step.
   BlockSpan ChunkTile(int index) const;

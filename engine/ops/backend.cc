@@ -30,4 +30,16 @@ void Backend::Sample(const SampleArgs& args) {
   }
 }
 
+void Backend::Requantize(const RequantizeArgs& args) {
+  std::vector<std::byte> block;
+  for (const RequantizeItem& item : args.items) {
+    block.resize(item.from->bytes());
+    CopyToHost(block.data(), item.data, block.size());
+    if (!Synchronize().ok()) return;  // a lost device shows at the next step's end
+    ForEachTile(item, block.data(), args.kv_heads, args.head_dim, RequantizeTileScalar);
+    CopyFromHost(item.data, block.data(), item.to->bytes());
+    if (!Synchronize().ok()) return;  // before the host's copy is written again
+  }
+}
+
 }  // namespace kvpareto

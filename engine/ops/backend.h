@@ -18,6 +18,7 @@
 #include "engine/base/tensor.h"
 #include "engine/kv/block_layout.h"
 #include "engine/kv/codec.h"
+#include "engine/ops/requantize.h"
 #include "engine/ops/sample.h"
 
 namespace kvpareto {
@@ -181,6 +182,13 @@ struct SealArgs {
   std::span<const SealItem> items;
 };
 
+// Whole blocks of any codecs into smaller ones, in place.
+struct RequantizeArgs {
+  int kv_heads = 0;
+  int head_dim = 0;
+  std::span<const RequantizeItem> items;
+};
+
 // The queries of one sequence in this step and all the tokens it may read, in position order (its
 // own new tokens included). Query row first_row + i is at position first_position + i.
 struct AttentionSequence {
@@ -283,6 +291,8 @@ class Backend {
   // Rope, then StoreKv.
   virtual void RopeAndStoreKv(const RopeArgs& rope, const StoreKvArgs& store);
   virtual void Seal(const SealArgs& args) = 0;
+  // Unless a backend does it on the device: on the host, by the scalar definition.
+  virtual void Requantize(const RequantizeArgs& args);
   virtual void Attention(const AttentionArgs& args) = 0;
   // y = silu(gate) * up, where x = [gate | up], each of y.cols columns.
   virtual void SiluMul(Activations x, Activations y) = 0;

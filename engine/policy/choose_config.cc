@@ -196,10 +196,16 @@ Plan MakePlan(const Candidate& chosen, const ModelConfig& model, const KvDemand&
 
 uint64_t PredictKvPeakBytes(const KvConfig& config, const ModelConfig& model,
                             const KvDemand& demand) {
-  const uint64_t one_sequence =
-      kv::PredictPeakBytes(Footprint(config, model), demand.prompt_tokens, demand.total_tokens,
-                           config.prefill_chunk_tokens);
-  return one_sequence * static_cast<uint64_t>(std::max(0, demand.sequences));
+  if (demand.sequences < 1) return 0;
+  const kv::FootprintParams params = Footprint(config, model);
+  const auto own_peak = [&](int64_t shared_tokens) {
+    return kv::OwnPeakBytesFrom(params, shared_tokens, demand.prompt_tokens, demand.total_tokens,
+                                config.prefill_chunk_tokens);
+  };
+  const uint64_t others = demand.sequences - 1;
+  uint64_t bytes = own_peak(0);
+  if (others > 0) bytes += others * own_peak(SharedPromptTokens(config, demand.prompt_tokens));
+  return bytes;
 }
 
 absl::StatusOr<std::vector<Plan>> AcceptablePlans(const ParetoTable& table,

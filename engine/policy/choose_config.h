@@ -78,7 +78,8 @@ absl::StatusOr<std::vector<Plan>> AcceptablePlans(const ParetoTable& table,
 // The first plan that takes no more than what is available; the first of all if none does.
 const Plan& FirstThatFits(const std::vector<Plan>& plans, uint64_t available_bytes);
 
-// Peak bytes of the demand under one config: blocks of all sequences (no workspace).
+// Peak bytes of the demand under one config: blocks of all sequences (no workspace). Sequences
+// share the blocks of their prompt; nothing is counted on that others may have left of it.
 uint64_t PredictKvPeakBytes(const KvConfig& config, const ModelConfig& model,
                             const KvDemand& demand);
 

@@ -32,6 +32,15 @@ kv::FootprintParams Footprint(const KvConfig& config, const ModelConfig& model) 
           .seals = !config.is_bf16() && !config.is_exact()};
 }
 
+bool SharesPrompts(const KvConfig& config) {
+  return config.sink_tokens <= config.prefill_chunk_tokens;
+}
+
+int64_t SharedPromptTokens(const KvConfig& config, int64_t prompt_tokens) {
+  if (!SharesPrompts(config) || prompt_tokens == 0) return 0;
+  return (prompt_tokens - 1) / config.prefill_chunk_tokens * config.prefill_chunk_tokens;
+}
+
 double EffectiveBits(const KvConfig& config, const ModelConfig& model, int64_t tokens) {
   if (tokens <= 0) return 0.0;
   const kv::FootprintParams params = Footprint(config, model);

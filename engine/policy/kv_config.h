@@ -55,6 +55,12 @@ struct KvConfig {
 
 kv::BlockLayout SealedLayout(const KvConfig& config, const ModelConfig& model);
 kv::FootprintParams Footprint(const KvConfig& config, const ModelConfig& model);
+// Whether sequences that begin with the same tokens may share what is stored of them, whole prefill
+// chunks at a time. Not where the sink is longer than a chunk.
+bool SharesPrompts(const KvConfig& config);
+// Tokens of a prompt that all continuations of one request share: whole chunks, and one token at
+// least is left to compute.
+int64_t SharedPromptTokens(const KvConfig& config, int64_t prompt_tokens);
 // Stored bits per K/V element of a sequence of `tokens` tokens, every scale, sink and window
 // counted.
 double EffectiveBits(const KvConfig& config, const ModelConfig& model, int64_t tokens);

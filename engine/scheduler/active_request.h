@@ -33,9 +33,14 @@ struct ActiveRequest {
 
   std::vector<std::unique_ptr<Sequence>> sequences;  // null once finished
   int unfinished = 0;
-  uint64_t reserved_bytes = 0;   // promised by the arena while it runs
-  int64_t generated_tokens = 0;  // of finished sequences
-  uint64_t peak_bytes = 0;       // measured, all sequences at once
+  // Promised by the arena while it runs; what it shares is promised to the prefix cache.
+  uint64_t reserved_bytes = 0;
+  int64_t cached_prompt_tokens = 0;  // that the first sequence found in the prefix cache
+  int64_t generated_tokens = 0;      // of finished sequences
+  uint64_t peak_bytes = 0;           // measured, all sequences at once
+
+  std::string requantized_from;    // label of its last config but one; empty: it has had one
+  uint64_t requantized_bytes = 0;  // of its blocks, before re-encoding
 
   // When it leaves the queue if it has not been admitted.
   Clock::time_point expiry() const {

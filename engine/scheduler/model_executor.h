@@ -17,6 +17,9 @@ class ModelExecutor final : public StepExecutor {
 
   std::unique_ptr<Continuation> Start(const PreparedRequest& prepared, int index) override;
   absl::Status Run(const StepWork& work, StepOutputs& outputs) override;
+  void Requantize(std::span<const RequantizeItem> items) override {
+    transformer_->Requantize(items);
+  }
 
  private:
   StepBatch BuildBatch(const StepWork& work) const;

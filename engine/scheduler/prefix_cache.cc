@@ -144,6 +144,7 @@ PrefixNode* PrefixCache::Add(PrefixNode* parent, const State& state) {
   node->blocks = state.blocks;
   if (node->sink) node->bytes += arena_->Bytes(*node->sink);
   for (kv::ExtentId block : node->blocks) node->bytes += arena_->Bytes(block);
+  node->owned_tails = state.lent_blocks;
   node->users = 1;
   used_bytes_ += node->bytes;
   node->domain->used_bytes += node->bytes;
@@ -175,36 +176,11 @@ void PrefixCache::ReleaseTail(TailExtent* tail) {
     arena_->Retain(tail->bytes);
     AddCached(tail->nodes.front()->domain, tail->bytes);
     for (PrefixNode* node : tail->nodes) Place(node);
-    Trim();
   } else {
     tail->held = true;  // nothing is cached of what goes now
-    const std::vector<PrefixNode*> nodes = tail->nodes;
-    for (PrefixNode* node : nodes) DropTail(node);
+    Recall(tail);
     arena_->Free(tail->extent);
   }
-}
-
-std::vector<std::shared_ptr<TailExtent>> PrefixCache::BorrowTail(PrefixNode* node) {
-  std::vector<std::shared_ptr<TailExtent>> borrowed;
-  for (const auto& tail : node->tail) {
-    if (tail->held) continue;
-    RemoveCached(node->domain, tail->bytes);
-    arena_->Reuse(tail->bytes);
-    tail->held = true;
-    borrowed.push_back(tail);
-    for (PrefixNode* other : tail->nodes) Place(other);
-  }
-  return borrowed;
-}
-
-void PrefixCache::ReturnTail(const std::vector<std::shared_ptr<TailExtent>>& borrowed) {
-  for (const auto& tail : borrowed) {
-    tail->held = false;
-    arena_->Retain(tail->bytes);
-    AddCached(tail->nodes.front()->domain, tail->bytes);
-    for (PrefixNode* other : tail->nodes) Place(other);
-  }
-  Trim();
 }
 
 void PrefixCache::Place(PrefixNode* node) {
@@ -259,15 +235,34 @@ void PrefixCache::DropTail(PrefixNode* node) {
 }
 
 void PrefixCache::Delete(PrefixNode* node) {
-  DropTail(node);
-  if (node->place) evictable_.erase(*std::exchange(node->place, std::nullopt));
   RemoveCached(node->domain, node->bytes);
-  if (node->sink) arena_->Evict(*node->sink);
-  for (kv::ExtentId block : node->blocks) arena_->Evict(block);
+  const std::optional<kv::ExtentId> sink = node->sink;
+  const std::vector<kv::ExtentId> blocks = node->blocks;
+  Unlink(node);
+  if (sink) arena_->Evict(*sink);
+  for (kv::ExtentId block : blocks) arena_->Evict(block);
+}
+
+void PrefixCache::Unlink(PrefixNode* node) {
+  DropTail(node);
+  for (const auto& tail : node->owned_tails) Recall(tail.get());
+  if (node->place) evictable_.erase(*std::exchange(node->place, std::nullopt));
   --node->parent->children;
   Place(node->parent);
   const auto [begin, end] = nodes_.equal_range(node->hash);
   nodes_.erase(std::find_if(begin, end, [&](const auto& it) { return it.second.get() == node; }));
+}
+
+void PrefixCache::Withdraw(PrefixNode* node) {
+  KVP_CHECK(CanWithdraw(node));
+  used_bytes_ -= node->bytes;
+  node->domain->used_bytes -= node->bytes;
+  Unlink(node);
+}
+
+void PrefixCache::Recall(TailExtent* tail) {
+  const std::vector<PrefixNode*> nodes = tail->nodes;
+  for (PrefixNode* node : nodes) DropTail(node);
 }
 
 void PrefixCache::DeleteIfEmpty(PrefixDomain* domain) {

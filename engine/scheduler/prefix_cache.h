@@ -6,7 +6,8 @@
 // refers to the blocks of its recent window and its open block (TailExtent).
 //
 // Bytes of a node that somebody runs on are reserved in the arena, once, whoever runs on it; all
-// others are the arena's cached bytes, and a promise to a request takes them whenever it needs them.
+// others are the arena's cached bytes, and a promise to a request takes them whenever it needs
+// them.
 //
 // What goes first is decided by GreedyDual-Size (Cao and Irani, USENIX Symposium on Internet
 // Technologies and Systems 1997): a node's worth is the clock at its last use plus the cost of
@@ -50,6 +51,9 @@ class PrefixCache {
 
   // The prefix that continues `node` by `chunk`, or null.
   PrefixNode* Child(const PrefixNode* node, std::span<const int32_t> chunk) const;
+  uint64_t HashOf(const PrefixNode& parent, std::span<const int32_t> chunk) const {
+    return Hash(parent.hash, chunk);
+  }
   // The longest prefix behind `node` along `tokens` that can be continued, or null.
   PrefixNode* Longest(PrefixNode* node, std::span<const int32_t> tokens, int chunk_tokens) const;
 
@@ -63,6 +67,7 @@ class PrefixCache {
     std::span<const int32_t> tokens;  // of the chunk
     std::optional<kv::ExtentId> sink;
     std::vector<kv::ExtentId> blocks;
+    std::vector<std::shared_ptr<TailExtent>> lent_blocks;  // those of `blocks` that were lent
     std::vector<std::shared_ptr<TailExtent>> tail;
   };
   // Makes a user of `parent` one of a new child, that has none of these tokens yet. The state's
@@ -71,20 +76,29 @@ class PrefixCache {
   // Gives a prefix that cannot be continued a tail.
   void SetTail(PrefixNode* node, std::vector<std::shared_ptr<TailExtent>> tail);
 
+  // Takes the caller's node, of which it is the only user and that nothing continues, out of the
+  // cache: its final bytes are the caller's promise's again, and the caller a user of the parent.
+  bool CanWithdraw(const PrefixNode* node) const {
+    return node->parent != nullptr && node->users == 1 && node->children == 0;
+  }
+  void Withdraw(PrefixNode* node);
+  // Prefixes no longer end in an extent that its maker holds.
+  void Recall(TailExtent* tail);
+
   // The maker of the extent is done with it: its bytes become cached if a prefix ends in it and
   // there is room, free otherwise.
   void ReleaseTail(TailExtent* tail);
-  // Holds those extents of the node's tail that nobody holds, so that they are not evicted while
-  // something is allocated to copy them to. The caller runs on the node.
-  std::vector<std::shared_ptr<TailExtent>> BorrowTail(PrefixNode* node);
-  void ReturnTail(const std::vector<std::shared_ptr<TailExtent>>& borrowed);
-
   // Evicts, the least worth first, until `bytes` fewer are cached or nothing is left. Returns the
   // evicted bytes.
   size_t Evict(size_t bytes);
 
+  // Evicts what is above the limit. Nothing else does, but for Leave and promises, so that what has
+  // been found stays until it is used.
+  void Trim();
+
   size_t cached_bytes() const { return cached_bytes_; }
   size_t used_bytes() const { return used_bytes_; }
+  size_t max_cached_bytes() const { return options_.max_cached_bytes; }
   const std::map<PrefixDomainKey, std::unique_ptr<PrefixDomain>>& domains() const {
     return domains_;
   }
@@ -102,8 +116,9 @@ class PrefixCache {
   void EvictFirst();
   void DropTail(PrefixNode* node);
   void Delete(PrefixNode* node);
+  // Takes the node out of the tree; its extents are the caller's business.
+  void Unlink(PrefixNode* node);
   void DeleteIfEmpty(PrefixDomain* domain);
-  void Trim();
 
   const PrefixCacheOptions options_;
   kv::Arena* const arena_;

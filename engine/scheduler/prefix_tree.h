@@ -24,7 +24,9 @@ struct PrefixNode;
 struct TailExtent {
   kv::ExtentId extent{};
   size_t bytes = 0;
-  bool held = true;                // by the sequence that made it, within its promise
+  // By the sequence that made it, within its promise; or by the prefix in which it became final
+  // (where nothing is sealed): it goes with that, not alone.
+  bool held = true;
   std::vector<PrefixNode*> nodes;  // prefixes that end in it
 };
 
@@ -39,7 +41,8 @@ struct PrefixNode {
   // What became final in the chunk (kv::FinalBlocks).
   std::optional<kv::ExtentId> sink;
   std::vector<kv::ExtentId> blocks;
-  size_t bytes = 0;  // of sink and blocks
+  size_t bytes = 0;                                      // of sink and blocks
+  std::vector<std::shared_ptr<TailExtent>> owned_tails;  // those of blocks that end prefixes, too
   // Without its tail a prefix cannot be continued, only passed through.
   bool has_tail = false;
   std::vector<std::shared_ptr<TailExtent>> tail;

@@ -162,7 +162,11 @@ void Scheduler::RunScores() {
 
 absl::Status Scheduler::RunScore(const ScoreInput& input) {
   KVP_ASSIGN_OR_RETURN(auto format, core_.formats().Get(input.config));
-  return ScoreRun(input, std::move(format), transformer_, arena_).Run();
+  std::shared_ptr<const CacheFormat> later_format;
+  if (input.options.requantize_at >= 0) {
+    KVP_ASSIGN_OR_RETURN(later_format, core_.formats().Get(input.options.requantize_to));
+  }
+  return ScoreRun(input, std::move(format), std::move(later_format), transformer_, arena_).Run();
 }
 
 void Scheduler::CountQueued() {

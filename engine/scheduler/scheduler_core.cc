@@ -9,14 +9,29 @@
 
 namespace kvpareto {
 
+namespace {
+
+// Context at which a token's attention takes as many multiplications as its linear layers.
+double AttentionTokens(const ModelConfig& model) {
+  const double q = double{1} * model.heads * model.head_dim;
+  const double kv = double{1} * model.kv_heads * model.head_dim;
+  return model.hidden * (2 * q + 2 * kv + 3.0 * model.ffn) / (2 * q);
+}
+
+}  // namespace
+
 SchedulerCore::SchedulerCore(const SchedulerOptions& options, const SchedulerParts& parts)
     : options_(options),
       parts_(parts),
       stats_(parts.weights_bytes, parts.workspace_bytes),
       formats_(*parts.model, parts.transforms),
+      sharing_({.max_cached_bytes = options.prefix_cache_bytes,
+                .attention_tokens = AttentionTokens(*parts.model)},
+               parts.arena),
+      requantizer_(&formats_, parts.executor, parts.arena),
       admission_({.arena = parts.arena,
                   .prefix_cache = parts.prefix_cache,
-                  .requantizer = parts.requantizer,
+                  .requantizer = &requantizer_,
                   .running = &running_,
                   .max_running_sequences = options.max_running_sequences}) {
   Publish();
@@ -85,6 +100,8 @@ void SchedulerCore::Finish(ActiveRequest* request, absl::Status status) {
 // less than its plan, which says nothing about the predictor.
 void SchedulerCore::ObservePrediction(const ActiveRequest& request, const Usage& usage) {
   if (request.prepared.request.num_sequences != 1 || request.peak_bytes == 0) return;
+  // Nor does one that skipped steps, or changed its config.
+  if (usage.cached_prompt_tokens > 0 || request.requantized_bytes > 0) return;
   const KvConfig& config = request.prepared.plan.config;
   // The last generated token is never fed back, so never stored.
   const int64_t stored = usage.prompt_tokens + usage.generated_tokens - 1;
@@ -97,6 +114,7 @@ void SchedulerCore::ObservePrediction(const ActiveRequest& request, const Usage&
 Usage SchedulerCore::MakeUsage(const ActiveRequest& request) const {
   const auto now = parts_.now();
   Usage usage{.prompt_tokens = static_cast<int64_t>(request.prepared.prompt_tokens.size()),
+              .cached_prompt_tokens = request.cached_prompt_tokens,
               .generated_tokens = request.generated_tokens,
               .predicted_peak_bytes = request.prepared.plan.predicted_peak_bytes,
               .measured_kv_peak_bytes = request.peak_bytes};
@@ -106,6 +124,7 @@ Usage SchedulerCore::MakeUsage(const ActiveRequest& request) const {
   if (request.peak_bytes > 0) {
     usage.measured_peak_bytes = request.peak_bytes + request.prepared.plan.workspace_bytes;
   }
+  usage.requantized_bytes = request.requantized_bytes;
   Timings& timings = usage.timings;
   timings.total_seconds = Seconds(now - request.submitted);
   timings.queue_seconds = Seconds(request.admitted.value_or(now) - request.submitted);
@@ -118,8 +137,14 @@ Usage SchedulerCore::MakeUsage(const ActiveRequest& request) const {
 }
 
 void SchedulerCore::Publish() {
+  sharing_.cache().Trim();
+  stats_.SetRequantized(requantizer_.bytes_total());
   const uint64_t transform_bytes = parts_.transforms ? parts_.transforms->device_bytes() : 0;
-  stats_.Publish(parts_.arena->stats(), transform_bytes, running_, waiting_, admission_);
+  stats_.Publish(parts_.arena->stats(), transform_bytes,
+                 {.running = running_,
+                  .waiting = waiting_,
+                  .admission = admission_,
+                  .sharing = sharing_});
 }
 
 }  // namespace kvpareto

@@ -20,7 +20,8 @@
 #include "engine/scheduler/admission.h"
 #include "engine/scheduler/cache_format.h"
 #include "engine/scheduler/drain_rate.h"
-#include "engine/scheduler/pressure_relief.h"
+#include "engine/scheduler/prefix_sharing.h"
+#include "engine/scheduler/requantizer.h"
 #include "engine/scheduler/stats_recorder.h"
 #include "engine/scheduler/step_executor.h"
 
@@ -30,6 +31,7 @@ struct SchedulerOptions {
   int max_prefill_rows = 1024;  // of one step
   int max_running_sequences = 64;
   int max_queued_requests = 256;
+  uint64_t prefix_cache_bytes = 0;  // of prefixes that nobody runs on; 0: none are kept
 };
 
 // What a scheduler works with. All pointers outlive it.
@@ -38,8 +40,7 @@ struct SchedulerParts {
   StepExecutor* executor = nullptr;
   kv::Arena* arena = nullptr;
   TransformCache* transforms = nullptr;    // null: nothing is transformed (a cost model)
-  PressureRelief* prefix_cache = nullptr;  // null: there is none
-  PressureRelief* requantizer = nullptr;   // null: running sequences keep their config
+  PressureRelief* prefix_cache = nullptr;  // reserves what it keeps; null: there is none such
   std::function<Clock::time_point()> now = [] { return Clock::now(); };
   uint64_t weights_bytes = 0;    // for statistics
   uint64_t workspace_bytes = 0;  // for statistics
@@ -90,7 +91,7 @@ class SchedulerCore {
 
   absl::Status Start(ActiveRequest& request);
   absl::Status Refusal(const ActiveRequest& request, AdmissionVerdict verdict) const;
-  std::vector<Slot> ChooseSlots(int* decode_rows, std::vector<int>* chunks) const;
+  std::vector<Slot> ChooseSlots(int* decode_rows, std::vector<int>* chunks);
   StepWork AllocateExtents(const std::vector<Slot>& slots, int decode_rows);
   void HandleOutput(const Slot& slot, StepOutput output);
   void Finish(ActiveRequest* request, absl::Status status);
@@ -103,6 +104,8 @@ class SchedulerCore {
   const SchedulerParts parts_;
   StatsRecorder stats_;
   CacheFormats formats_;
+  PrefixSharing sharing_;
+  Requantizer requantizer_;
   Requests waiting_;  // in the order in which they are to be admitted
   Requests running_;  // in order of admission
   Admission admission_;

@@ -65,10 +65,7 @@ absl::Status SchedulerCore::Start(ActiveRequest& request) {
     parts_.arena->Unreserve(std::exchange(request.reserved_bytes, 0));
     return format.status();
   }
-  for (int i = 0; i < prepared.request.num_sequences; ++i) {
-    request.sequences.push_back(std::make_unique<Sequence>(
-        prepared.prompt_tokens.size(), parts_.executor->Start(prepared, i), *format, parts_.arena));
-  }
+  sharing_.Start(request, *format, *parts_.executor);
   request.unfinished = prepared.request.num_sequences;
   request.admitted = parts_.now();
   stats_.OnAdmitted(request);

@@ -8,21 +8,28 @@ namespace kvpareto {
 
 // The step's sequences, decoding ones first.
 std::vector<SchedulerCore::Slot> SchedulerCore::ChooseSlots(int* decode_rows,
-                                                            std::vector<int>* chunks) const {
+                                                            std::vector<int>* chunks) {
   std::vector<Slot> all;
   std::vector<StepCandidate> candidates;
+  std::vector<PrefixNode*> prefixes;  // that each candidate takes over first, or null
+  PrefixSharing::Chunks taken;
   for (const auto& request : running_) {
+    sharing_.Fork(*request);
     for (const auto& sequence : request->sequences) {
       if (!sequence) continue;
+      const PrefixSharing::Turn turn = sharing_.TurnOf(*request, *sequence, taken);
+      if (turn.waits) continue;
       all.push_back({request.get(), sequence.get()});
       candidates.push_back(
-          {.tokens = sequence->NextStepTokens(), .prefill = sequence->prefilling()});
+          {.tokens = sequence->StepTokensAt(turn.tokens), .prefill = sequence->prefilling()});
+      prefixes.push_back(turn.prefix);
     }
   }
   const StepPlan plan = PlanStep(candidates, options_.max_prefill_rows);
   std::vector<Slot> slots;
   for (int i : plan.decode) slots.push_back(all[i]);
   for (int i : plan.prefill) {
+    if (prefixes[i] && !sharing_.TakeOver(*all[i].request, *all[i].sequence, prefixes[i])) continue;
     slots.push_back(all[i]);
     chunks->push_back(candidates[i].tokens);
   }
@@ -35,17 +42,20 @@ StepWork SchedulerCore::AllocateExtents(const std::vector<Slot>& slots, int deco
   StepWork work{.sequences = {}, .decode_rows = decode_rows};
   for (const Slot& slot : slots) {
     slot.sequence->cache().Allocate(slot.sequence->NextStepTokens());
-    uint64_t allocated = 0;
+    uint64_t own = 0, shared = 0;  // all share the same prefix, or a part of it
     for (const auto& sequence : slot.request->sequences) {
-      if (sequence) allocated += sequence->cache().allocated_bytes();
+      if (!sequence) continue;
+      own += sequence->cache().own_bytes();
+      shared = std::max<uint64_t>(shared, sequence->cache().shared_bytes());
     }
-    slot.request->peak_bytes = std::max(slot.request->peak_bytes, allocated);
+    slot.request->peak_bytes = std::max(slot.request->peak_bytes, own + shared);
     work.sequences.push_back(slot.sequence);
   }
   return work;
 }
 
 bool SchedulerCore::RunStep() {
+  requantizer_.Advance(running_);
   int decode_rows = 0;
   std::vector<int> chunks;
   const std::vector<Slot> slots = ChooseSlots(&decode_rows, &chunks);
@@ -61,7 +71,10 @@ bool SchedulerCore::RunStep() {
   // reads.
   StepOutputs outputs(sampling.size());
   const absl::Status status = parts_.executor->Run(AllocateExtents(slots, decode_rows), outputs);
-  for (const Slot& slot : slots) slot.sequence->cache().EndStep();
+  for (const Slot& slot : slots) {
+    slot.sequence->cache().EndStep();
+    if (status.ok()) sharing_.Share(*slot.request, *slot.sequence);
+  }
   stats_.ClearStepStart();
   stats_.OnStep(decode_rows, chunks, Seconds(parts_.now() - start));
   if (!status.ok()) {

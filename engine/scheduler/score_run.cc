@@ -1,6 +1,8 @@
 #include "engine/scheduler/score_run.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -29,8 +31,13 @@ void AddBetween(const std::vector<BlockSpan>& spans, int64_t from, int64_t to,
 }  // namespace
 
 ScoreRun::ScoreRun(const ScoreInput& input, std::shared_ptr<const CacheFormat> format,
-                   Transformer* transformer, kv::Arena* arena)
-    : input_(input), format_(std::move(format)), transformer_(transformer), arena_(arena) {}
+                   std::shared_ptr<const CacheFormat> later_format, Transformer* transformer,
+                   kv::Arena* arena)
+    : input_(input),
+      format_(std::move(format)),
+      later_format_(std::move(later_format)),
+      transformer_(transformer),
+      arena_(arena) {}
 
 // Encoded rows are floats that the codec made: they are kept as such, and nothing is sealed.
 absl::Status ScoreRun::Prepare() {
@@ -51,8 +58,13 @@ absl::Status ScoreRun::Run() {
   const int64_t total = input_.tokens.size();
   const int64_t from = input_.options.decode_from;
   // Steps of many decoded tokens hold no more than their last token would alone.
-  size_t peak = kv::PredictPeakBytes(format_->footprint, from < 0 ? total : std::min(from, total),
-                                     total, input_.config.prefill_chunk_tokens);
+  const int64_t prompt_tokens = from < 0 ? total : std::min(from, total);
+  size_t peak = kv::PredictPeakBytes(format_->footprint, prompt_tokens, total,
+                                     input_.config.prefill_chunk_tokens);
+  if (later_format_) {  // what it holds then, and what it seals from then on
+    peak += kv::PredictPeakBytes(later_format_->footprint, prompt_tokens, total,
+                                 input_.config.prefill_chunk_tokens);
+  }
   if (HasExactWindow()) peak *= 2;
   if (!arena_->Reserve(peak)) {
     return MakeError(absl::StatusCode::kResourceExhausted, "KV_EXCEEDS_CAPACITY",
@@ -70,8 +82,23 @@ absl::Status ScoreRun::RunSteps() {
   if (HasExactWindow()) exact.emplace(format_, arena_);
   const int64_t total = input_.tokens.size();
   while (cache.num_tokens() < total) {
+    if (later_format_ && cache.num_tokens() >= input_.options.requantize_at) {
+      KVP_RETURN_IF_ERROR(Requantize(cache));
+    }
     KVP_RETURN_IF_ERROR(Step(cache, exact ? &*exact : nullptr));
   }
+  return absl::OkStatus();
+}
+
+absl::Status ScoreRun::Requantize(SequenceCache& cache) {
+  if (write_codec_ || !cache.CanSwitch(*later_format_)) {
+    return OptionError("requantize_to", "does not continue the config in smaller blocks");
+  }
+  format_ = std::exchange(later_format_, nullptr);
+  cache.Switch(format_);
+  const std::vector<RequantizeItem> items = cache.NextChanges(std::numeric_limits<int>::max());
+  transformer_->Requantize(items);
+  cache.EndChanges(items.size());
   return absl::OkStatus();
 }
 
@@ -92,7 +119,10 @@ int ScoreRun::NextStepRows(int64_t position) const {
   const auto sealed = [&](int64_t tokens) {
     return kv::ResidencyAt(format_->footprint, tokens).sealed_blocks;
   };
-  const int64_t limit = std::min<int64_t>(input_.options.max_decode_rows, total - position);
+  const int64_t end = later_format_ && position < input_.options.requantize_at
+                          ? std::min(total, input_.options.requantize_at)
+                          : total;
+  const int64_t limit = std::min<int64_t>(input_.options.max_decode_rows, end - position);
   int rows = 1;
   while (rows < limit && sealed(position + rows) == sealed(position)) ++rows;
   return rows;

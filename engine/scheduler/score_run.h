@@ -28,9 +28,11 @@ struct ScoreInput {
 // Runs on the engine thread, between the scheduler's steps.
 class ScoreRun {
  public:
-  // `format` is that of input.config. All outlive the run.
+  // `format` is that of input.config, `later_format` that of options.requantize_to (null: none).
+  // All outlive the run.
   ScoreRun(const ScoreInput& input, std::shared_ptr<const CacheFormat> format,
-           Transformer* transformer, kv::Arena* arena);
+           std::shared_ptr<const CacheFormat> later_format, Transformer* transformer,
+           kv::Arena* arena);
 
   // Errors: RESOURCE_EXHAUSTED (KV_EXCEEDS_CAPACITY); INVALID_ARGUMENT (CODEC_NEEDS_BLOCKS,
   // SCORE_OPTION_INVALID); of Transformer::Forward.
@@ -39,6 +41,7 @@ class ScoreRun {
  private:
   absl::Status Prepare();
   absl::Status RunSteps();
+  absl::Status Requantize(SequenceCache& cache);
   bool HasExactWindow() const { return write_codec_ && input_.config.recent_tokens > 0; }
   bool Decoding(int64_t position) const;
   int NextStepRows(int64_t position) const;
@@ -49,6 +52,7 @@ class ScoreRun {
 
   const ScoreInput& input_;
   std::shared_ptr<const CacheFormat> format_;
+  std::shared_ptr<const CacheFormat> later_format_;  // null once it is format_
   Transformer* const transformer_;
   kv::Arena* const arena_;
   std::optional<WriteCodec> write_codec_;  // options.encode_on_write

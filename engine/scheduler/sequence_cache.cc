@@ -8,24 +8,32 @@ namespace kvpareto {
 
 using kv::kBlockTokens;
 
-SequenceCache::SequenceCache(std::shared_ptr<const CacheFormat> format, kv::Arena* arena)
-    : format_(std::move(format)), arena_(arena) {}
+SequenceCache::SequenceCache(std::shared_ptr<const CacheFormat> format, kv::Arena* arena,
+                             PrefixCache* prefixes)
+    : format_(std::move(format)), arena_(arena), prefixes_(prefixes) {}
 
 SequenceCache::~SequenceCache() {
-  for (kv::ExtentId extent : sink_) Release(extent);
-  for (kv::ExtentId extent : sealed_) Release(extent);
-  for (kv::ExtentId extent : bf16_) Release(extent);
+  if (sink_ && !sink_shared_) Release(*sink_);
+  for (size_t i = shared_blocks_; i < blocks_.size(); ++i) Release(blocks_[i]);
+  for (kv::ExtentId extent : sealing_) Release(extent);
 }
 
 kv::ExtentId SequenceCache::Take(size_t bytes) {
-  allocated_bytes_ += bytes;
-  peak_bytes_ = std::max(peak_bytes_, allocated_bytes_);
+  own_bytes_ += bytes;
+  peak_bytes_ = std::max(peak_bytes_, allocated_bytes());
   return arena_->Allocate(bytes);
 }
 
 void SequenceCache::Release(kv::ExtentId extent) {
-  allocated_bytes_ -= arena_->Bytes(extent);
+  own_bytes_ -= arena_->Bytes(extent);
   arena_->Free(extent);
+}
+
+void SequenceCache::Release(const Block& block) {
+  if (block.layout == nullptr) return;
+  if (block.lent == nullptr) return Release(block.extent);
+  own_bytes_ -= block.lent->bytes;
+  prefixes_->ReleaseTail(block.lent.get());
 }
 
 int64_t SequenceCache::BlockBegin(int block) const {
@@ -38,14 +46,16 @@ void SequenceCache::Allocate(int new_tokens) {
   before_ = kv::ResidencyAt(format_->footprint, num_tokens_);
   after_ = kv::ResidencyAt(format_->footprint, num_tokens_ + new_tokens);
 
-  if (before_.sink_extents < after_.sink_extents) sink_.push_back(Take(format_->sink.bytes()));
-  while (static_cast<int>(sealed_.size()) < after_.sealed_blocks) {
-    sealed_.push_back(Take(format_->sealed.bytes()));
+  if (before_.sink_extents < after_.sink_extents) sink_ = Take(format_->sink.bytes());
+  for (int block = before_.sealed_blocks; block < after_.sealed_blocks; ++block) {
+    sealing_.push_back(Take(format_->sealed.bytes()));
   }
-  // Blocks that stay bf16 after the step and have no extent yet.
-  const int first_new = std::max(before_.sealed_blocks + before_.bf16_blocks, after_.sealed_blocks);
-  for (int block = first_new; block < after_.sealed_blocks + after_.bf16_blocks; ++block) {
-    bf16_.push_back(Take(format_->bf16.bytes()));
+  for (int block = blocks_.size(); block < after_.sealed_blocks + after_.bf16_blocks; ++block) {
+    const bool passes_through = block < after_.sealed_blocks;
+    blocks_.push_back(passes_through ? Block{}
+                                     : Block{.extent = Take(format_->bf16.bytes()),
+                                             .layout = &format_->bf16,
+                                             .lent = nullptr});
   }
 }
 
@@ -62,8 +72,6 @@ SequenceStep SequenceCache::Describe(int first_row,
                                      const std::function<BlockSpan()>& next_chunk_tile) const {
   const int64_t begin = num_tokens_;
   const int64_t end = num_tokens_ + step_tokens_;
-  const int held_blocks = before_.sealed_blocks + before_.bf16_blocks;  // those with a place before
-  const int all_blocks = after_.sealed_blocks + after_.bf16_blocks;
   SequenceStep step{.first_row = first_row,
                     .num_rows = step_tokens_,
                     .first_position = static_cast<int>(begin),
@@ -83,31 +91,25 @@ SequenceStep SequenceCache::Describe(int first_row,
         {.destination = written, .first_row = first_row + static_cast<int>(from - begin)});
   };
 
-  if (!sink_.empty()) {
-    add(Span(sink_[0], format_->sink, 0, std::min<int64_t>(end, format_->config.sink_tokens)));
+  if (sink_) {
+    add(Span(*sink_, format_->sink, 0, std::min<int64_t>(end, format_->config.sink_tokens)));
   }
-  for (int block = 0; block < all_blocks; ++block) {
-    const int64_t first = BlockBegin(block);
+  for (int i = 0; i < static_cast<int>(blocks_.size()); ++i) {
+    const int64_t first = BlockBegin(i);
     const int64_t last = std::min(first + kBlockTokens, end);
-    if (block < before_.sealed_blocks) {
-      add(Span(sealed_[block], format_->sealed, first, last));
-      continue;
-    }
     BlockSpan span;
-    if (block < held_blocks) {
-      span = Span(bf16_[block - before_.sealed_blocks], format_->bf16, first, last);
-    } else if (block < after_.sealed_blocks) {
+    if (blocks_[i].layout != nullptr) {
+      span = Span(blocks_[i].extent, *blocks_[i].layout, first, last);
+    } else {
       span = next_chunk_tile();
       span.first_position = static_cast<int>(first);
       span.num_tokens = static_cast<int>(last - first);
-    } else {
-      const int first_new = std::max(held_blocks, after_.sealed_blocks);
-      span = Span(bf16_[before_.bf16_blocks + (block - first_new)], format_->bf16, first, last);
     }
     add(span);
-    if (block < after_.sealed_blocks) {
+    if (before_.sealed_blocks <= i && i < after_.sealed_blocks) {
+      const kv::ExtentId sealed = sealing_[i - before_.sealed_blocks];
       step.seals.push_back(
-          {.source = span, .destination = Span(sealed_[block], format_->sealed, first, last)});
+          {.source = span, .destination = Span(sealed, format_->sealed, first, last)});
     }
   }
   return step;
@@ -115,40 +117,40 @@ SequenceStep SequenceCache::Describe(int first_row,
 
 std::vector<BlockSpan> SequenceCache::Spans() const {
   std::vector<BlockSpan> spans;
-  if (!sink_.empty()) {
-    spans.push_back(Span(sink_[0], format_->sink, 0,
+  if (sink_) {
+    spans.push_back(Span(*sink_, format_->sink, 0,
                          std::min<int64_t>(num_tokens_, format_->config.sink_tokens)));
   }
-  const int sealed = static_cast<int>(sealed_.size());
-  for (int block = 0; block < sealed + static_cast<int>(bf16_.size()); ++block) {
-    const int64_t first = BlockBegin(block);
+  for (int i = 0; i < static_cast<int>(blocks_.size()); ++i) {
+    const int64_t first = BlockBegin(i);
     const int64_t last = std::min(first + kBlockTokens, num_tokens_);
-    spans.push_back(block < sealed ? Span(sealed_[block], format_->sealed, first, last)
-                                   : Span(bf16_[block - sealed], format_->bf16, first, last));
+    spans.push_back(Span(blocks_[i].extent, *blocks_[i].layout, first, last));
   }
   return spans;
 }
 
 void SequenceCache::EndStep() {
-  const int sealed_of_held =
-      std::min(after_.sealed_blocks - before_.sealed_blocks, before_.bf16_blocks);
-  for (int i = 0; i < sealed_of_held; ++i) {
-    Release(bf16_.front());
-    bf16_.pop_front();
+  for (size_t i = 0; i < sealing_.size(); ++i) {
+    Block& block = blocks_[before_.sealed_blocks + i];
+    Release(block);
+    block = {.extent = sealing_[i], .layout = &format_->sealed, .lent = nullptr};
   }
+  sealing_.clear();
   num_tokens_ += step_tokens_;
   step_tokens_ = 0;
-  KVP_CHECK(static_cast<int>(bf16_.size()) == after_.bf16_blocks)
-      << bf16_.size() << " bf16 extents, " << after_.bf16_blocks << " expected";
 }
 
-size_t SequenceCache::live_bytes() const {
-  const int64_t sink_tokens = std::min<int64_t>(num_tokens_, format_->config.sink_tokens);
-  const int64_t sealed_tokens = after_.sealed_blocks * int64_t{kBlockTokens};
-  const int64_t bf16_tokens = num_tokens_ - sink_tokens - sealed_tokens;
-  const size_t bf16_token_bytes = format_->bf16.bytes() / kBlockTokens;
-  return (sink_tokens + bf16_tokens) * bf16_token_bytes +
-         after_.sealed_blocks * format_->sealed.bytes();
+size_t SequenceCache::own_live_bytes() const {
+  const size_t token_bytes = format_->bf16.bytes() / kBlockTokens;
+  size_t bytes = 0;
+  if (sink_ && !sink_shared_) {
+    bytes += std::min<int64_t>(num_tokens_, format_->config.sink_tokens) * token_bytes;
+  }
+  for (int i = shared_blocks_; i < static_cast<int>(blocks_.size()); ++i) {
+    const int64_t tokens = std::min<int64_t>(kBlockTokens, num_tokens_ - BlockBegin(i));
+    bytes += tokens == kBlockTokens ? arena_->Bytes(blocks_[i].extent) : tokens * token_bytes;
+  }
+  return bytes;
 }
 
 size_t SequenceCache::bf16_bytes() const {

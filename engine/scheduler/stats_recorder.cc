@@ -72,9 +72,14 @@ void StatsRecorder::SetLimits(const Admission& admission) {
   }
 }
 
+void StatsRecorder::SetRequantized(const RequantizedBytes& bytes) {
+  for (const auto& [key, count] : bytes) {
+    current_.requantized_bytes_total[{key.first, key.second}] = count;
+  }
+}
+
 void StatsRecorder::Publish(const kv::ArenaStats& arena, uint64_t transform_bytes,
-                            const Requests& running, const Requests& waiting,
-                            const Admission& admission) {
+                            const State& state) {
   current_.transform_bytes = transform_bytes;
   current_.capacity_bytes = arena.capacity_bytes;
   current_.arena_allocated_bytes = arena.allocated_bytes;
@@ -83,24 +88,44 @@ void StatsRecorder::Publish(const kv::ArenaStats& arena, uint64_t transform_byte
   // Labels that have been seen stay, at zero: a gauge that vanishes looks like a scrape that
   // failed.
   for (auto& [key, bytes] : current_.kv) bytes = KvBytes{};
+  for (auto& [label, bytes] : current_.cached_bytes) bytes = 0;
   for (auto& [label, bytes] : current_.reserved_bytes) bytes = 0;
   for (auto& [label, count] : current_.running) count = 0;
   for (auto& [label, count] : current_.waiting) count = 0;
-  for (const auto& request : running) {
+  for (const auto& request : state.running) {
     KvBytes& bytes = current_.kv[{request->service_class(), request->config_label()}];
     for (const auto& sequence : request->sequences) {
       if (!sequence) continue;
-      bytes.allocated_bytes += sequence->cache().allocated_bytes();
-      bytes.live_bytes += sequence->cache().live_bytes();
+      bytes.allocated_bytes += sequence->cache().own_bytes();
+      bytes.live_bytes += sequence->cache().own_live_bytes();
       bytes.bf16_bytes += sequence->cache().bf16_bytes();
     }
     current_.reserved_bytes[request->service_class()] += request->reserved_bytes;
     ++current_.running[request->service_class()];
   }
-  for (const auto& request : waiting) ++current_.waiting[request->service_class()];
-  SetLimits(admission);
+  AddPrefixes(state.sharing);
+  for (const auto& request : state.waiting) ++current_.waiting[request->service_class()];
+  SetLimits(state.admission);
   std::lock_guard lock(mutex_);
   published_ = current_;
+}
+
+// Shared blocks belong to the class that shares them, whoever runs on them.
+void StatsRecorder::AddPrefixes(const PrefixSharing& sharing) {
+  for (const auto& [key, domain] : sharing.cache().domains()) {
+    if (domain->used_bytes > 0) {
+      KvBytes& bytes = current_.kv[{key.service_class, domain->config_label}];
+      bytes.allocated_bytes += domain->used_bytes;
+      bytes.live_bytes += domain->used_bytes;
+      current_.reserved_bytes[key.service_class] += domain->used_bytes;
+    }
+    if (domain->cached_bytes > 0) {
+      current_.cached_bytes[domain->config_label] += domain->cached_bytes;
+    }
+  }
+  current_.evicted_bytes_total = sharing.cache().evicted_bytes_total();
+  current_.prefix_hit_tokens_total = sharing.counts().hit_tokens;
+  current_.prefix_miss_tokens_total = sharing.counts().miss_tokens;
 }
 
 EngineStats StatsRecorder::Snapshot() const {

@@ -9,6 +9,7 @@
 #include "engine/kv/arena.h"
 #include "engine/scheduler/active_request.h"
 #include "engine/scheduler/admission.h"
+#include "engine/scheduler/prefix_sharing.h"
 #include "engine/scheduler/step_planner.h"
 #include "engine/stats.h"
 
@@ -26,10 +27,18 @@ class StatsRecorder {
   void OnPredictionError(double ratio);
   void OnStep(int decode_rows, std::span<const int> chunk_tokens, double seconds);
 
+  using RequantizedBytes = std::map<std::pair<std::string, std::string>, uint64_t>;
+  void SetRequantized(const RequantizedBytes& bytes);
+
   // Engine thread: takes the state of arena and requests and publishes it, all of one instant.
   using Requests = std::vector<std::unique_ptr<ActiveRequest>>;
-  void Publish(const kv::ArenaStats& arena, uint64_t transform_bytes, const Requests& running,
-               const Requests& waiting, const Admission& admission);
+  struct State {
+    const Requests& running;
+    const Requests& waiting;
+    const Admission& admission;
+    const PrefixSharing& sharing;
+  };
+  void Publish(const kv::ArenaStats& arena, uint64_t transform_bytes, const State& state);
 
   // Any thread.
   EngineStats Snapshot() const;
@@ -39,6 +48,7 @@ class StatsRecorder {
 
  private:
   void SetLimits(const Admission& admission);
+  void AddPrefixes(const PrefixSharing& sharing);
 
   EngineStats current_;  // engine thread only
 

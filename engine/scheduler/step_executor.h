@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/base/status.h"
+#include "engine/ops/requantize.h"
 #include "engine/request.h"
 #include "engine/scheduler/continuation.h"
 #include "engine/scheduler/sequence.h"
@@ -34,6 +35,9 @@ class StepExecutor {
   // an executor whose continuations do not read them leaves them so. Errors: a lost device
   // (INTERNAL).
   virtual absl::Status Run(const StepWork& work, StepOutputs& outputs) = 0;
+
+  // Encodes blocks anew, between steps. Nothing to do where no block holds anything (a cost model).
+  virtual void Requantize(std::span<const RequantizeItem> /*items*/) {}
 };
 
 }  // namespace kvpareto

@@ -137,6 +137,21 @@ TEST(ArenaTest, CopiesBetweenExtentsOfOneSize) {
   EXPECT_DEATH(arena.Copy(first, larger), "check failed");
 }
 
+TEST(ArenaTest, ShrinkingFreesTheEnd) {
+  Memory memory(10 * kUnit);
+  Arena arena = MakeArena(memory, 10 * kUnit);
+  ASSERT_TRUE(arena.Reserve(10 * kUnit));
+  const ExtentId first = arena.Allocate(6 * kUnit), second = arena.Allocate(kUnit);
+  arena.Free(arena.Allocate(3 * kUnit));
+  arena.Shrink(first, 2 * kUnit);
+  EXPECT_EQ(arena.Bytes(first), 2 * kUnit);
+  EXPECT_EQ(arena.stats().allocated_bytes, 3 * kUnit);
+  EXPECT_EQ(arena.stats().largest_free_bytes, 4 * kUnit);
+  arena.Free(second);
+  EXPECT_EQ(arena.stats().largest_free_bytes, 8 * kUnit) << "free neighbours are one stretch";
+  EXPECT_DEATH(arena.Shrink(first, 3 * kUnit), "check failed");
+}
+
 TEST(ArenaTest, EmptyArena) {
   Memory memory(kUnit);
   Arena arena = MakeArena(memory, kUnit - 1);  // less than one aligned region

@@ -143,10 +143,21 @@ TEST_F(ChooseTest, CapacityChoosesASmallerConfig) {
   EXPECT_EQ(Chosen(), "int8 default");
 }
 
-TEST_F(ChooseTest, SequencesMultiply) {
-  const uint64_t one = PredictKvPeakBytes(table_.rows[1].config, model_, demand_);
-  demand_.sequences = 3;
-  EXPECT_EQ(PredictKvPeakBytes(table_.rows[1].config, model_, demand_), 3 * one);
+TEST_F(ChooseTest, SequencesShareWholeChunksOfThePrompt) {
+  const KvConfig& config = table_.rows[1].config;
+  const int chunk = config.prefill_chunk_tokens;
+  const auto peak = [&](int64_t prompt_tokens, int sequences) {
+    return PredictKvPeakBytes(config, model_,
+                              {.prompt_tokens = prompt_tokens,
+                               .total_tokens = prompt_tokens + 100,
+                               .sequences = sequences});
+  };
+  EXPECT_EQ(peak(chunk, 3), 3 * peak(chunk, 1)) << "the only chunk gives the logits";
+  EXPECT_EQ(peak(chunk + 1, 0), 0);
+  const uint64_t shared = 3 * peak(10 * chunk + 1, 1) - peak(10 * chunk + 1, 3);
+  const kv::FootprintParams params = Footprint(config, model_);
+  EXPECT_EQ(shared, 2 * (params.sink_bytes +
+                         params.sealed_block_bytes * ((10 * chunk - params.sink_tokens) / 64)));
 }
 
 TEST_F(ChooseTest, PinnedByName) {
@@ -217,9 +228,15 @@ class ChoosePropertyTest : public testing::TestWithParam<uint32_t> {
 
   Facts FactsOf(const ParetoRow& row) const {
     Facts facts;
-    facts.kv = demand_.sequences * kv::PredictPeakBytes(Footprint(row.config, model_),
-                                                        demand_.prompt_tokens, demand_.total_tokens,
-                                                        row.config.prefill_chunk_tokens);
+    // The first sequence, and for each other one what it needs behind the last whole chunk that
+    // leaves it a token to compute.
+    const kv::FootprintParams params = Footprint(row.config, model_);
+    const int chunk = row.config.prefill_chunk_tokens;
+    int64_t border = 0;
+    while (border + chunk < demand_.prompt_tokens) border += chunk;
+    facts.kv = kv::PredictPeakBytes(params, demand_.prompt_tokens, demand_.total_tokens, chunk) +
+               (demand_.sequences - 1) * kv::OwnPeakBytesFrom(params, border, demand_.prompt_tokens,
+                                                              demand_.total_tokens, chunk);
     facts.total = facts.kv + Workspace(row.config.prefill_chunk_tokens);
     facts.accuracy = AccuracyLowAt(row, demand_.total_tokens);
     facts.speed = row.speed.decode_tokens_per_second;

@@ -15,7 +15,7 @@ namespace kvpareto {
 namespace {
 
 constexpr size_t kUnit = kv::kRegionAlignment;
-constexpr int kChunk = 4;  // tokens: the cache does not care
+constexpr int kChunk = 4;                 // tokens: the cache does not care
 constexpr size_t kBlocks = 2, kTail = 1;  // units of a node's final bytes, and of its tail
 
 using Tokens = std::vector<int32_t>;
@@ -45,8 +45,11 @@ class PrefixCacheTest : public ::testing::Test {
     std::vector<kv::ExtentId> blocks;
     for (size_t i = 0; i < kBlocks; ++i) blocks.push_back(arena_->Allocate(kUnit));
     tail->extent = arena_->Allocate(tail->bytes);
-    PrefixNode* node = cache_->Add(
-        parent, {.tokens = chunk, .sink = std::nullopt, .blocks = blocks, .tail = {tail}});
+    PrefixNode* node = cache_->Add(parent, {.tokens = chunk,
+                                            .sink = std::nullopt,
+                                            .blocks = blocks,
+                                            .lent_blocks = {},
+                                            .tail = {tail}});
     cache_->ReleaseTail(tail.get());
     arena_->Unreserve(kTail * kUnit);  // what is left of the promise
     return node;
@@ -155,7 +158,8 @@ TEST_F(PrefixCacheTest, CollisionsAreToldApartByTheTokens) {
 }
 
 TEST_F(PrefixCacheTest, PromisesEvictWhatIsWorthLeast) {
-  // Three prompts of two chunks, 3 x 2 x 3 units, and one to let a tail go while its promise stands.
+  // Three prompts of two chunks, 3 x 2 x 3 units, and one to let a tail go while its promise
+  // stands.
   Start(19);
   for (const int32_t prompt : {1, 2, 3}) cache_->Leave(Run(Enter(), Prompt({prompt, prompt})));
   EXPECT_EQ(cache_->cached_bytes(), 18 * kUnit);
@@ -217,17 +221,16 @@ TEST_F(PrefixCacheTest, TailsMayOverlap) {
   shared->extent = arena_->Allocate(kUnit);
   const Tokens one = Prompt({1}), two = Prompt({2});
   PrefixNode* first = cache_->Add(
-      Enter(), {.tokens = one, .sink = std::nullopt, .blocks = {}, .tail = {shared}});
+      Enter(),
+      {.tokens = one, .sink = std::nullopt, .blocks = {}, .lent_blocks = {}, .tail = {shared}});
   PrefixNode* second = cache_->Add(first, {.tokens = two,
                                            .sink = std::nullopt,
                                            .blocks = {arena_->Allocate(kUnit)},
+                                           .lent_blocks = {},
                                            .tail = {shared}});
   EXPECT_EQ(cache_->Evict(10 * kUnit), 0) << "held by who fills it";
   cache_->ReleaseTail(shared.get());
   EXPECT_EQ(cache_->cached_bytes(), kUnit);
-  const auto borrowed = cache_->BorrowTail(second);
-  EXPECT_EQ(cache_->Evict(10 * kUnit), 0) << "being copied";
-  cache_->ReturnTail(borrowed);
   EXPECT_EQ(cache_->Evict(kUnit), kUnit);
   EXPECT_FALSE(first->has_tail || second->has_tail);
   cache_->Leave(second);
@@ -247,6 +250,7 @@ TEST_F(PrefixCacheTest, ATailThatHasNoRoomIsFreed) {
     node = cache_->Add(Enter(), {.tokens = one,
                                  .sink = std::nullopt,
                                  .blocks = {arena_->Allocate(kUnit)},
+                                 .lent_blocks = {},
                                  .tail = {tail}});
     cache_->ReleaseTail(tail.get());
   }
@@ -315,6 +319,7 @@ TEST_P(PrefixCachePropertyTest, HoldsWhatRunsAndNoByteMore) {
     } else {
       cache_->Evict(pick(10) * kUnit);
     }
+    cache_->Trim();
     // Every distinct prefix that somebody runs on, once.
     std::map<std::pair<std::string, Tokens>, bool> distinct;
     for (const Running& sequence : running) {
