@@ -53,6 +53,8 @@ absl::StatusOr<ModelEntry> ReadModel(YamlMap* map, const std::string& folder) {
   KVP_RETURN_IF_ERROR(map->Read("calibration", &model.engine.calibration_path));
   KVP_RETURN_IF_ERROR(
       map->ReadBytes("kv_capacity", uint64_t{1} << 20, &model.engine.kv_capacity_bytes));
+  model.engine.prefix_cache_bytes = model.engine.kv_capacity_bytes;
+  KVP_RETURN_IF_ERROR(map->ReadBytes("prefix_cache", 0, &model.engine.prefix_cache_bytes));
   KVP_RETURN_IF_ERROR(map->ReadInt("threads", 0, kMaxThreads, &model.engine.threads));
   KVP_RETURN_IF_ERROR(map->Read("isa", &model.engine.isa));
   KVP_RETURN_IF_ERROR(map->Read("device", &model.engine.device));

@@ -115,6 +115,8 @@ absl::StatusOr<Request> ToRequest(const v1::GenerateRequest& proto,
     return Invalid("SERVICE_CLASS_UNKNOWN", "service_class", "is not configured on this server");
   }
   KVP_ASSIGN_OR_RETURN(request.prompt, ToPrompt(proto.prompt()));
+  request.use_prefix_cache = !proto.prefix_cache().disabled();
+  request.cache_salt = proto.prefix_cache().salt();
   request.sampling = ToSampling(proto.sampling());
   KVP_ASSIGN_OR_RETURN(request.stopping, ToStopping(proto.stopping()));
   KVP_ASSIGN_OR_RETURN(request.kv, ToKvRequest(proto.kv()));

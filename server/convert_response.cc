@@ -103,6 +103,8 @@ v1::Usage ToProto(const Usage& usage, const Plan& plan) {
   proto.set_measured_kv_peak_bytes(usage.measured_kv_peak_bytes);
   proto.set_measured_peak_bytes(usage.measured_peak_bytes);
   proto.set_config_name(ConfigName(plan));
+  proto.set_cached_prompt_tokens(usage.cached_prompt_tokens);
+  proto.set_requantized_bytes(usage.requantized_bytes);
   v1::Timings* timings = proto.mutable_timings();
   *timings->mutable_queue() = ToProtoDuration(usage.timings.queue_seconds);
   *timings->mutable_prefill() = ToProtoDuration(usage.timings.prefill_seconds);

@@ -143,6 +143,13 @@ void Generation::OnDelta(Delta delta) {
   Emit(event);
 }
 
+void Generation::OnPlanChanged(const Plan& plan) {
+  plan_ = plan;
+  v1::GenerateResponse event;
+  *event.mutable_plan_changed() = ToProto(plan);
+  Emit(event);
+}
+
 void Generation::Emit(const v1::GenerateResponse& event) {
   {
     const std::lock_guard lock(mutex_);

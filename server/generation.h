@@ -74,6 +74,7 @@ class Generation final : public ResponseSink, public std::enable_shared_from_thi
 
   void OnAdmitted(const Plan& plan) override;
   void OnDelta(Delta delta) override;
+  void OnPlanChanged(const Plan& plan) override;
   void OnFinish(const absl::Status& status, const Usage& usage) override;
 
  private:

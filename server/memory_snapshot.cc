@@ -45,8 +45,8 @@ MemoryTotals Totals(const EngineStats& stats) {
         1.0 - static_cast<double>(stats.arena_largest_free_bytes) / static_cast<double>(free_bytes);
   }
   if (stats.capacity_bytes > 0) {
-    totals.utilization_ratio = static_cast<double>(stats.arena_allocated_bytes) /
-                               static_cast<double>(stats.capacity_bytes);
+    totals.utilization_ratio =
+        static_cast<double>(totals.allocated_bytes) / static_cast<double>(stats.capacity_bytes);
   }
   return totals;
 }
@@ -74,6 +74,11 @@ v1::ModelMemory ToProto(const std::string& model, const EngineStats& stats) {
     usage->set_bf16_bytes(bytes.bf16_bytes);
   }
   AddClasses(stats, &proto);
+  for (const auto& [config, bytes] : stats.cached_bytes) {
+    v1::CachedUsage* cached = proto.add_cached();
+    cached->set_config_name(config);
+    cached->set_cached_bytes(bytes);
+  }
   return proto;
 }
 

@@ -39,9 +39,13 @@ void AddMemory(const std::string& model, const EngineStats& stats, MetricFamilie
     families->AddGauge("kv_live_bytes", "Bytes of allocated blocks that hold tokens.", by_config,
                        bytes.live_bytes);
   }
+  for (const auto& [config, bytes] : stats.cached_bytes) {
+    families->AddGauge("kv_cached_bytes", "Prefixes of prompts that nobody runs on.",
+                       {{"model", model}, {"config", config}}, bytes);
+  }
   families->AddGauge("kv_arena_allocated_bytes",
                      "The arena's own count of what it has handed out: the sum of "
-                     "kvpareto_kv_allocated_bytes.",
+                     "kvpareto_kv_allocated_bytes and kvpareto_kv_cached_bytes.",
                      labels, stats.arena_allocated_bytes);
   families->AddCounter("kv_arena_moved_bytes_total", "Moved to close gaps in the arena.", labels,
                        stats.arena_moved_bytes_total);
@@ -73,6 +77,21 @@ void AddCounters(const std::string& model, const EngineStats& stats, MetricFamil
   for (const auto& [key, count] : stats.pressure_actions_total) {
     families->AddCounter("pressure_actions_total", "What was done for want of KV memory.",
                          {{"model", model}, {"class", key.first}, {"action", key.second}}, count);
+  }
+  for (const auto& [config, bytes] : stats.evicted_bytes_total) {
+    families->AddCounter("evicted_bytes_total", "Prefixes that the prefix cache has let go.",
+                         {{"model", model}, {"config", config}}, bytes);
+  }
+  for (const auto& [key, bytes] : stats.requantized_bytes_total) {
+    families->AddCounter("requantized_bytes_total",
+                         "Blocks of running sequences that became smaller, before that.",
+                         {{"model", model}, {"from", key.from}, {"to", key.to}}, bytes);
+  }
+  for (const auto& [result, tokens] : {std::pair("hit", stats.prefix_hit_tokens_total),
+                                       std::pair("miss", stats.prefix_miss_tokens_total)}) {
+    families->AddCounter("prefix_cache_tokens_total",
+                         "Prompt tokens that were found in the prefix cache, or computed for it.",
+                         {{"model", model}, {"result", result}}, tokens);
   }
   for (const auto& [name, count] : stats.running) {
     families->AddGauge("requests_running", "Requests that own memory.",

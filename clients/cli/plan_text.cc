@@ -68,9 +68,16 @@ std::string DescribeUsage(const v1::Usage& usage) {
         &text, " (%+.2f%%)",
         100.0 * (static_cast<double>(usage.predicted_peak_bytes()) / measured - 1));
   }
-  absl::StrAppend(&text, "\ntokens     ", FormatCount(usage.prompt_tokens()), " in the prompt, ",
-                  FormatCount(usage.generated_tokens()), " generated, KV config ",
+  absl::StrAppend(&text, "\ntokens     ", FormatCount(usage.prompt_tokens()), " in the prompt",
+                  usage.cached_prompt_tokens() > 0
+                      ? absl::StrCat(" (", FormatCount(usage.cached_prompt_tokens()), " cached)")
+                      : "",
+                  ", ", FormatCount(usage.generated_tokens()), " generated, KV config ",
                   usage.config_name(), "\n");
+  if (usage.requantized_bytes() > 0) {
+    absl::StrAppend(&text, "requantized ", Bytes(usage.requantized_bytes()),
+                    " while it ran, to make room for others\n");
+  }
   const double prefill = Seconds(timings.prefill());
   const double decode = Seconds(timings.decode());
   absl::StrAppendFormat(

@@ -97,6 +97,8 @@ std::vector<Flag> RequestFlags() {
       {"objective", "WHAT", "among what qualifies prefer accuracy, memory or speed"},
       {"config", "NAME|TEXT", "use this KV config instead of choosing one"},
       {"class", "NAME", "service class"},
+      {"cache-salt", "TEXT", "share the prompt's cache with requests of this salt only"},
+      {"no-prefix-cache", "", "do not share the prompt's cache at all"},
       {"max-tokens", "COUNT", "tokens to generate at most"},
       {"temperature", "VALUE", "0 (default): greedy"},
       {"top-k", "COUNT", "keep the likeliest tokens"},
@@ -128,6 +130,8 @@ absl::StatusOr<v1::GenerateRequest> BuildRequest(const Args& args, const std::st
   v1::GenerateRequest request;
   request.set_model(model);
   request.set_service_class(args.Text("class"));
+  request.mutable_prefix_cache()->set_salt(args.Text("cache-salt"));
+  request.mutable_prefix_cache()->set_disabled(args.Has("no-prefix-cache"));
   if (absl::Status status = BuildKv(args, request.mutable_kv()); !status.ok()) return status;
   if (absl::Status status = BuildSampling(args, request.mutable_sampling()); !status.ok()) {
     return status;

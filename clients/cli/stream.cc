@@ -24,6 +24,7 @@ grpc::Status RunGenerate(const Session& session, const v1::GenerateRequest& requ
       case v1::GenerateResponse::kResult:
         events.on_result(response.result());
         break;
+      case v1::GenerateResponse::kPlanChanged:   // the usage will tell
       case v1::GenerateResponse::EVENT_NOT_SET:  // of a newer server
         break;
     }

@@ -33,6 +33,7 @@ const char kFull[] = R"(
 listen: {grpc: "0.0.0.0:1", http: "0.0.0.0:2", metrics: ""}
 models:
   - {name: a, path: a.gguf, table: t.yaml, calibration: c.bin, kv_capacity: 2GiB, threads: 3,
+     prefix_cache: 1MiB,
      isa: avx512,
      limits: {max_step_tokens: 128, max_running_sequences: 5, max_queued_requests: 6,
               max_sequences_per_request: 4, default_max_tokens: 9, max_stop_strings: 10,
@@ -69,6 +70,7 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_EQ(engine.table_path, "/etc/kvp/t.yaml");
   EXPECT_EQ(engine.calibration_path, "/etc/kvp/c.bin");
   EXPECT_EQ(engine.kv_capacity_bytes, uint64_t{2} << 30);
+  EXPECT_EQ(engine.prefix_cache_bytes, uint64_t{1} << 20);
   EXPECT_EQ(engine.threads, 3);
   EXPECT_EQ(engine.isa, "avx512");
   EXPECT_EQ(engine.max_step_tokens, 128);
@@ -120,6 +122,8 @@ TEST(Config, ExampleShowsTheDefaults) {
   const EngineOptions defaults;
   EXPECT_EQ(shown.calibration_path, defaults.calibration_path);
   EXPECT_EQ(shown.kv_capacity_bytes, defaults.kv_capacity_bytes);
+  EXPECT_EQ(shown.prefix_cache_bytes, plain->models[0].engine.prefix_cache_bytes);
+  EXPECT_EQ(shown.prefix_cache_bytes, defaults.kv_capacity_bytes);
   EXPECT_EQ(shown.threads, defaults.threads);
   EXPECT_EQ(shown.isa, defaults.isa);
   EXPECT_EQ(shown.max_step_tokens, defaults.max_step_tokens);

@@ -46,6 +46,8 @@ TEST(ToRequest, UnsetFieldsKeepTheEnginesDefaults) {
   EXPECT_FALSE(request->kv.accuracy_target.has_value());
   EXPECT_EQ(request->kv.objective, std::nullopt);
   EXPECT_FALSE(request->deadline.has_value());
+  EXPECT_TRUE(request->use_prefix_cache);
+  EXPECT_EQ(request->cache_salt, "");
 }
 
 TEST(ToRequest, CopiesEveryField) {
@@ -78,10 +80,14 @@ TEST(ToRequest, CopiesEveryField) {
   proto.mutable_kv()->set_accuracy_target(0.99);
   proto.mutable_kv()->set_objective(v1::OBJECTIVE_SPEED);
   proto.mutable_kv()->set_pinned_config("bf16");
+  proto.mutable_prefix_cache()->set_disabled(true);
+  proto.mutable_prefix_cache()->set_salt("tenant");
   const auto request = ToRequest(proto, kClasses);
   ASSERT_TRUE(request.ok()) << request.status();
   EXPECT_EQ(request->request_id, "r-1");
   EXPECT_EQ(request->service_class, "batch");
+  EXPECT_FALSE(request->use_prefix_cache);
+  EXPECT_EQ(request->cache_salt, "tenant");
   const auto& messages = std::get<std::vector<ChatMessage>>(request->prompt);
   ASSERT_EQ(messages.size(), 2u);
   EXPECT_EQ(messages[1].role, "user");
@@ -187,10 +193,12 @@ TEST(ToProto, PlanAndUsage) {
   EXPECT_EQ(ToProto(plan).accuracy(), 0.5);
 
   const Usage usage{.prompt_tokens = 1,
+                    .cached_prompt_tokens = 128,
                     .generated_tokens = 2,
                     .predicted_peak_bytes = 13,
                     .measured_kv_peak_bytes = 9,
                     .measured_peak_bytes = 12,
+                    .requantized_bytes = 14,
                     .timings = {.queue_seconds = 0.25,
                                 .prefill_seconds = 1.5,
                                 .time_to_first_token_seconds = 1.75,
@@ -198,6 +206,8 @@ TEST(ToProto, PlanAndUsage) {
                                 .total_seconds = 3.75}};
   const v1::Usage out = ToProto(usage, plan);
   EXPECT_EQ(out.prompt_tokens(), 1);
+  EXPECT_EQ(out.cached_prompt_tokens(), 128);
+  EXPECT_EQ(out.requantized_bytes(), 14u);
   EXPECT_EQ(out.generated_tokens(), 2);
   EXPECT_EQ(out.predicted_peak_bytes(), 13u);
   EXPECT_EQ(out.measured_kv_peak_bytes(), 9u);

@@ -22,7 +22,12 @@ EngineStats SomeStats() {
                                  .live_bytes = 90'000'000'000,
                                  .bf16_bytes = 360'000'000'000};
   stats.kv[{"default", "bf16"}] = {.allocated_bytes = 7, .live_bytes = 5, .bf16_bytes = 5};
-  stats.arena_allocated_bytes = 100'000'000'008;
+  stats.cached_bytes = {{"int8", 40}};
+  stats.evicted_bytes_total = {{"int8", 400}};
+  stats.requantized_bytes_total = {{{"bf16", "int8"}, 4000}};
+  stats.prefix_hit_tokens_total = 41;
+  stats.prefix_miss_tokens_total = 42;
+  stats.arena_allocated_bytes = 100'000'000'048;
   stats.arena_largest_free_bytes = (stats.capacity_bytes - stats.arena_allocated_bytes) / 4;
   stats.reserved_bytes = {{"batch", 150}, {"default", 20}};
   stats.running = {{"batch", 2}};
@@ -87,6 +92,11 @@ TEST_F(MetricsTest, ShowsEveryFamilyWithItsLabels) {
   EXPECT_EQ(value(R"(kv_reserved_bytes{model="m",class="batch"})"), 150);
   EXPECT_EQ(value(R"(kv_allocated_bytes{model="m",class="batch",config="int4"})"), 100'000'000'001);
   EXPECT_EQ(value(R"(kv_live_bytes{model="m",class="default",config="bf16"})"), 5);
+  EXPECT_EQ(value(R"(kv_cached_bytes{model="m",config="int8"})"), 40);
+  EXPECT_EQ(value(R"(evicted_bytes_total{model="m",config="int8"})"), 400);
+  EXPECT_EQ(value(R"(requantized_bytes_total{model="m",from="bf16",to="int8"})"), 4000);
+  EXPECT_EQ(value(R"(prefix_cache_tokens_total{model="m",result="hit"})"), 41);
+  EXPECT_EQ(value(R"(prefix_cache_tokens_total{model="m",result="miss"})"), 42);
   EXPECT_EQ(value(R"(kv_fragmentation_ratio{model="m"})"), 0.75);
   EXPECT_NEAR(value(R"(kv_utilization_ratio{model="m"})"), 0.1, 1e-9);
   EXPECT_EQ(value(R"(kv_saved_bytes{model="m"})"), 270'000'000'000);
@@ -121,7 +131,7 @@ TEST_F(MetricsTest, ShowsEveryFamilyWithItsLabels) {
 }
 
 // Byte for byte, in the text that Prometheus reads.
-TEST_F(MetricsTest, AllocatedBytesAddUpToTheArenasCount) {
+TEST_F(MetricsTest, AllocatedAndCachedBytesAddUpToTheArenasCount) {
   engine_->set_stats(SomeStats());
   std::istringstream lines(Text());
   uint64_t sum = 0;
@@ -129,9 +139,10 @@ TEST_F(MetricsTest, AllocatedBytesAddUpToTheArenasCount) {
   for (std::string line; std::getline(lines, line);) {
     const std::string number = line.substr(line.rfind(' ') + 1);
     if (line.starts_with("kvpareto_kv_allocated_bytes{")) sum += std::stoull(number);
+    if (line.starts_with("kvpareto_kv_cached_bytes{")) sum += std::stoull(number);
     if (line.starts_with("kvpareto_kv_arena_allocated_bytes{")) arena = std::stoull(number);
   }
-  EXPECT_EQ(sum, 100'000'000'008u);
+  EXPECT_EQ(sum, 100'000'000'048u);
   EXPECT_EQ(sum, arena);
 }
 
@@ -169,6 +180,7 @@ TEST_F(MetricsTest, MemoryServiceShowsTheSameNumbers) {
   EXPECT_EQ(memory.classes(1).waiting(), 3);
   uint64_t sum = 0;
   for (const auto& usage : memory.usage()) sum += usage.allocated_bytes();
+  for (const auto& cached : memory.cached()) sum += cached.cached_bytes();
   EXPECT_EQ(sum, memory.allocated_bytes());
 }
 
