@@ -17,7 +17,7 @@ absl::StatusOr<HostPort> ParseHostPort(const std::string& address) {
     const std::string& host = result.host;
     const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
     if (bracketed) result.host = host.substr(1, host.size() - 2);
-    const bool one_meaning = bracketed || result.host.find(':') == std::string::npos;
+    const bool one_meaning = bracketed || result.host.find_first_of("[]:") == std::string::npos;
     if (error == std::errc() && rest == end && begin != end && result.port >= 0 &&
         result.port <= 65535 && !result.host.empty() && one_meaning) {
       return result;

@@ -130,9 +130,9 @@ TEST_F(EngineTest, RequestsWaitForMemoryAndAllFinish) {
 TEST_F(EngineTest, DeadlinePassesInTheQueue) {
   options_.kv_capacity_bytes = uint64_t{2} << 20;
   Start();
-  const auto first = Submit(Greedy(900, 900, kConfigs[0]));
+  const auto first = Submit(Greedy(900, 1100, kConfigs[0]));
   Request late = Greedy(900, 20, kConfigs[0]);
-  late.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(30);
+  late.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(80);
   const auto second = Submit(std::move(late));
   EXPECT_EQ(second->Wait().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(second->usage().generated_tokens, 0);
