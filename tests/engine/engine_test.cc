@@ -131,8 +131,9 @@ TEST_F(EngineTest, DeadlinePassesInTheQueue) {
   options_.kv_capacity_bytes = uint64_t{2} << 20;
   Start();
   const auto first = Submit(Greedy(900, 1100, kConfigs[0]));
-  Request late = Greedy(900, 20, kConfigs[0]);
-  late.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(80);
+  first->WaitForDeltas(1);  // while both wait, the one with a deadline goes first
+  Request late = Greedy(900, 20, kConfigs[0], /*seed=*/1);  // shares nothing with the first
+  late.deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(30);
   const auto second = Submit(std::move(late));
   EXPECT_EQ(second->Wait().code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(second->usage().generated_tokens, 0);
