@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests/clients"))
 from real_server import RealServer  # noqa: E402
 from triton_test import MODEL, PROMPT, vllm_inputs  # noqa: E402
 
-BUDGETS = (10, 14, 20, 28, 40)  # MiB
+BUDGETS = (14, 20, 28, 40, 60)  # MiB
 EVIL = "<img/src=x/onerror=document.title='evil'>"
 
 
