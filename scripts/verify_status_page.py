@@ -25,7 +25,7 @@ EVIL = "<img/src=x/onerror=document.title='evil'>"
 def browse(url: str, *options: str) -> str:
     with tempfile.TemporaryDirectory(prefix="kvpareto-chromium-") as profile:
         command = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-                   "--window-size=1000,1000", "--timeout=4000", *options, url]
+                   "--window-size=1000,1000", "--virtual-time-budget=3000", *options, url]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
