@@ -16,7 +16,7 @@ from matplotlib.ticker import MultipleLocator
 from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests/deploy"))
-from load import SETTINGS, Load  # noqa: E402
+from load import Load, settings  # noqa: E402
 from panels import fill_in, panels, query_range  # noqa: E402
 from processes import prometheus, server  # noqa: E402
 
@@ -166,7 +166,7 @@ def main() -> int:
         dashboards.setdefault((dashboard["uid"], dashboard["title"]), []).append(panel)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        with server(binary, folder, SETTINGS) as (address, metrics), \
+        with server(binary, folder, settings(folder)) as (address, metrics), \
                 prometheus(folder, metrics.split("/")[2]) as url:
             load, start = Load(client, address, folder), time.time()
             for share, parallel in ((0.3, 3), (0.45, 10), (0.25, 4)):

@@ -6,11 +6,28 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "deploy/samples/northanger_abbey_prompt.txt").read_text(encoding="utf-8")
 
-# Little memory and a short queue, so that requests wait, are refused and expire.
-SETTINGS = """    kv_capacity: 40MiB
-    limits: {max_queued_requests: 3}
-service_classes: [default, interactive, batch]
+# Little memory, a short queue and low watermarks: requests wait, are refused, expire, and get smaller
+# configs.
+SLO = """schema_version: 1
+models:
+  - model: smollm2
+    high_watermark: 0.5
+    low_watermark: 0.3
+    classes:
+      - {name: interactive, guaranteed_share: 0.3, priority: 10}
+      - {name: batch, burst_share: 0.6}
 """
+
+
+def settings(folder: pathlib.Path) -> str:
+    """For processes.server: what the load is made for. `folder` gets the SLO file."""
+    (folder / "slo.yaml").write_text(SLO, encoding="utf-8")
+    return f"""    kv_capacity: 40MiB
+    limits: {{max_queued_requests: 3}}
+service_classes: [default, interactive, batch]
+slo: {folder / "slo.yaml"}
+"""
+
 
 # A class and the flags of its requests; the answers of all are so long.
 KINDS = [
@@ -49,4 +66,4 @@ class Load:
                 clients.append(self.start_one(words, tokens))
             time.sleep(0.05)
         for client in clients:
-            client.wait(timeout=60)
+            client.wait(timeout=300)

@@ -3,6 +3,7 @@
 
 usage: manifests_test.py SERVER     the binary kvpareto-server, which checks the configurations
 """
+import json
 import pathlib
 import re
 import subprocess
@@ -11,6 +12,7 @@ import tempfile
 import unittest
 
 import helm_python
+import jsonschema
 import kubernetes_validate
 import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
@@ -25,6 +27,7 @@ CUSTOM = {"ScaledObject": ScaledObject, "ServiceMonitor": ServiceMonitor,
           "PrometheusRule": PrometheusRule}
 HELM_VALUES = {
     "default": {},
+    "slo": {"slo": {"schema_version": 1, "models": [{"model": "smollm2-135m", "kv_limit": "90%"}]}},
     "gpu": {"gpu": {"enabled": True}, "image": {"tag": "cuda"}},
     "hpa": {"autoscaling": {"kind": "hpa"}, "monitoring": {"enabled": True}},
     "keda": {"autoscaling": {"kind": "keda"}, "networkPolicy": {"enabled": False}},
@@ -161,6 +164,23 @@ class ManifestsTest(unittest.TestCase):
                 self.assertEqual(run.returncode, 0, run.stderr)
 
         self.each("Deployment", check)
+
+    def test_slos_fit_their_schema_and_the_configuration(self):
+        schema = json.loads((ROOT / "deploy/slo.schema.json").read_text(encoding="utf-8"))
+
+        def check(objects, config):
+            if "slo.yaml" not in config["data"]:
+                return
+            slo = yaml.safe_load(config["data"]["slo.yaml"])
+            jsonschema.validate(slo, schema)
+            server = self.server_config(objects)
+            self.assertEqual(server["slo"], "/slo/slo.yaml")
+            self.assertLessEqual({model["model"] for model in slo["models"]},
+                                 {model["name"] for model in server["models"]})
+            self.assertLessEqual({item["name"] for model in slo["models"]
+                                  for item in model.get("classes", [])}, set(server["service_classes"]))
+
+        self.each("ConfigMap", check)
 
     @staticmethod
     def server_config(objects: list) -> dict:
