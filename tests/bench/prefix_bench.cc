@@ -2,12 +2,14 @@
 // share the beginning of their prompt, one after the other, and what they hold when they run
 // together. Prints one line of JSON; fails when an answer is not the one without the cache.
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -30,6 +32,10 @@ class Sink final : public ResponseSink {
     usage_ = usage;
     finished_ = true;
     changed_.notify_all();
+  }
+  bool finished() {
+    const std::lock_guard lock(mutex_);
+    return finished_;
   }
   absl::Status Wait() {
     std::unique_lock lock(mutex_);
@@ -110,19 +116,12 @@ struct Bench {
       sinks.push_back(std::move(sink));
     }
     uint64_t most = 0;
-    for (const int target = requests;;) {
+    while (!std::all_of(sinks.begin(), sinks.end(), [](const auto& s) { return s->finished(); })) {
       const EngineStats stats = engine->Stats();
       uint64_t held = 0;
       for (const auto& [key, bytes] : stats.kv) held += bytes.allocated_bytes;
       most = std::max(most, held);
-      int inside = 0;
-      for (const auto* counts : {&stats.running, &stats.waiting}) {
-        for (const auto& [label, count] : *counts) inside += count;
-      }
-      if (inside == 0 && stats.generated_tokens_total.at("default") >=
-                             static_cast<uint64_t>(target) * kAnswerTokens) {
-        break;
-      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     for (const auto& sink : sinks) KVP_RETURN_IF_ERROR(sink->Wait());
     return most;

@@ -76,6 +76,7 @@ class Soak {
     EXPECT_GT(stats.prefix_hit_tokens_total, 0u);
     EXPECT_GT(stats.evicted_bytes_total.size(), 0u);
     EXPECT_GT(finished_ok_, requests / 2);
+    EXPECT_GT(executor_.requantized_blocks, 0u);
     EXPECT_EQ(arena_.stats().reserved_bytes, 0u);
     EXPECT_EQ(arena_.stats().allocated_bytes, arena_.stats().cached_bytes);
     EXPECT_EQ(inside_, 0);
@@ -84,7 +85,7 @@ class Soak {
   uint64_t checked_tokens() const { return executor_.checked_tokens; }
 
  private:
-  static constexpr size_t kCapacity = size_t{6} << 20;
+  static constexpr size_t kCapacity = size_t{2} << 20;
 
   static void Move(std::byte* to, const std::byte* from, size_t bytes) {
     std::memmove(to, from, bytes);
