@@ -45,7 +45,8 @@ if(KVPARETO_BUILD_SERVER)
   set(made ${CMAKE_CURRENT_BINARY_DIR}/install)
   install(CODE "execute_process(COMMAND_ERROR_IS_FATAL ANY COMMAND ${Python3_EXECUTABLE}
     ${CMAKE_CURRENT_SOURCE_DIR}/scripts/describe_programs.py $<TARGET_FILE:kvpareto>
-    $<TARGET_FILE:kvpareto-server> $<TARGET_FILE:kvpareto-tune> ${made})")
+    $<TARGET_FILE:kvpareto-server> $<TARGET_FILE:kvpareto-tune>
+    $<TARGET_FILE:kvpareto-sim> ${made})")
   install(DIRECTORY ${made}/man1 DESTINATION ${CMAKE_INSTALL_MANDIR})
   install(FILES ${made}/bash/kvpareto DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
   install(FILES ${made}/zsh/_kvpareto DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes man pages and shell completions from what the programs say of themselves.
 
-usage: describe_programs.py KVPARETO SERVER TUNE OUT     three binaries; OUT gets man1/, bash/ and zsh/
+usage: describe_programs.py KVPARETO SERVER TUNE SIM OUT     four binaries; OUT gets man1/, bash/ and zsh/
 """
 import pathlib
 import re
@@ -44,18 +44,20 @@ def flags_help(binary: pathlib.Path, selection: str) -> str:
 
 
 def main() -> int:
-    if len(sys.argv) != 5:
+    if len(sys.argv) != 6:
         sys.exit(__doc__)
-    client, server, tune, out = (pathlib.Path(argument) for argument in sys.argv[1:])
+    client, server, tune, sim, out = (pathlib.Path(argument) for argument in sys.argv[1:])
     version = output_of(server, "--version").split()[1]
-    see = ("SEE ALSO", "kvpareto(1), kvpareto-server(1), kvpareto-tune(1)")
+    see = ("SEE ALSO", "kvpareto(1), kvpareto-server(1), kvpareto-tune(1), kvpareto-sim(1)")
     pages = {
         "kvpareto": man_page("kvpareto", "ask a KV Pareto server",
                              [*client_sections(client), see], version),
         "kvpareto-server": man_page("kvpareto-server", "serve language models over gRPC",
                                     [("SYNOPSIS", flags_help(server, "--help")), see], version),
         "kvpareto-tune": man_page("kvpareto-tune", "measure Pareto tables of a model",
-                                  [("SYNOPSIS", flags_help(tune, "--help=autotuner/")), see], version)}
+                                  [("SYNOPSIS", flags_help(tune, "--help=autotuner/")), see], version),
+        "kvpareto-sim": man_page("kvpareto-sim", "simulate a KV Pareto server or a fleet of them",
+                                 [("SYNOPSIS", flags_help(sim, "--help")), see], version)}
     for folder in ("man1", "bash", "zsh"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     for name, page in pages.items():

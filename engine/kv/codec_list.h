@@ -11,7 +11,8 @@
 //   Regions(role, head_dim)               its byte layout
 //   Encode(role, head_dim, range, from, to), At(element)   the scalar definition
 //   Decode(role, head_dim, range, from, to)   what At gives, where whole tiles are cheaper at once
-//   ErrorBound(element, x)                how far x, of magnitude up to kLimit and encoded without a
+//   ErrorBound(element, x)                how far x, of magnitude up to kLimit and encoded without
+//   a
 //                                         clip, may come back from where it was: what tests check
 //   kCanBeOpen                            only in codecs whose elements stand alone: CodecInfo
 #pragma once

@@ -6,8 +6,8 @@
 
 namespace kvpareto {
 
-// Fills model, pre_tokenizer, normalize_nfc and the space prefix options from the members "normalizer",
-// "pre_tokenizer" and "decoder". Errors: TOKENIZER_UNSUPPORTED naming the component.
+// Fills model, pre_tokenizer, normalize_nfc and the space prefix options from the members
+// "normalizer", "pre_tokenizer" and "decoder". Errors: TOKENIZER_UNSUPPORTED naming the component.
 absl::Status ReadHfTextCutting(const Json& tokenizer, TokenizerSpec& spec);
 
 // Whether the member "post_processor" puts a token first, and which. Errors as above.

@@ -140,11 +140,9 @@ void SchedulerCore::Publish() {
   sharing_.cache().Trim();
   stats_.SetRequantized(requantizer_.bytes_total());
   const uint64_t transform_bytes = parts_.transforms ? parts_.transforms->device_bytes() : 0;
-  stats_.Publish(parts_.arena->stats(), transform_bytes,
-                 {.running = running_,
-                  .waiting = waiting_,
-                  .admission = admission_,
-                  .sharing = sharing_});
+  stats_.Publish(
+      parts_.arena->stats(), transform_bytes,
+      {.running = running_, .waiting = waiting_, .admission = admission_, .sharing = sharing_});
 }
 
 }  // namespace kvpareto

@@ -40,11 +40,12 @@ class InstallTest(unittest.TestCase):
     def test_man_pages_tell_everything(self):
         pages = {page.stem: page.read_text(encoding="utf-8")
                  for page in (self.prefix / "share/man/man1").iterdir()}
-        self.assertEqual(set(pages), {"kvpareto", "kvpareto-server", "kvpareto-tune"})
+        self.assertEqual(set(pages), {"kvpareto", "kvpareto-server", "kvpareto-tune", "kvpareto-sim"})
         for command in self.commands:
             self.assertIn(f".SH {command.upper()}\n", pages["kvpareto"])
         self.assertIn("\\-\\-config", pages["kvpareto-server"])
         self.assertIn("\\-\\-contexts", pages["kvpareto-tune"])
+        self.assertIn("\\-\\-traffic", pages["kvpareto-sim"])
 
     def complete(self, *words) -> list:
         script = self.prefix / "share/bash-completion/completions/kvpareto"

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "autotuner/simulator/replica.h"
+#include "autotuner/simulator/shape.h"
+#include "autotuner/simulator/trace.h"
 #include "engine/policy/slo.h"
-#include "simulator/replica.h"
-#include "simulator/shape.h"
-#include "simulator/trace.h"
 
 namespace kvpareto::sim {
 

@@ -1,8 +1,8 @@
 // The simulator's own parts: traces, traffic, shapes, and that its clock follows its cost model.
 #include <gmock/gmock.h>
 
-#include "simulator/fleet.h"
-#include "simulator/slo_check.h"
+#include "autotuner/simulator/fleet.h"
+#include "autotuner/simulator/slo_check.h"
 #include "tests/simulator/random_scenario.h"
 
 namespace kvpareto::sim {

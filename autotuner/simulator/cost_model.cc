@@ -1,9 +1,9 @@
-#include "simulator/cost_model.h"
+#include "autotuner/simulator/cost_model.h"
 
 #include <algorithm>
 #include <vector>
 
-#include "simulator/shape.h"
+#include "autotuner/simulator/shape.h"
 
 namespace kvpareto::sim {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "simulator/fleet.h"
+#include "autotuner/simulator/fleet.h"
 
 namespace kvpareto::sim {
 

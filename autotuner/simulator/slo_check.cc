@@ -1,4 +1,4 @@
-#include "simulator/slo_check.h"
+#include "autotuner/simulator/slo_check.h"
 
 #include <algorithm>
 #include <vector>

@@ -6,8 +6,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "simulator/trace.h"
-#include "simulator/words.h"
+#include "autotuner/simulator/trace.h"
+#include "autotuner/simulator/words.h"
 
 namespace kvpareto::sim {
 namespace {

@@ -1,4 +1,4 @@
-#include "simulator/report.h"
+#include "autotuner/simulator/report.h"
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "simulator/outcome.h"
-#include "simulator/replica.h"
+#include "autotuner/simulator/outcome.h"
+#include "autotuner/simulator/replica.h"
 
 namespace kvpareto::sim {
 

@@ -5,9 +5,9 @@
 #include <memory>
 #include <string>
 
+#include "autotuner/simulator/cost_model.h"
 #include "engine/scheduler/active_request.h"
 #include "engine/scheduler/step_executor.h"
-#include "simulator/cost_model.h"
 
 namespace kvpareto::sim {
 

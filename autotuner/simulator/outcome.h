@@ -6,9 +6,9 @@
 #include <memory>
 #include <string>
 
+#include "autotuner/simulator/quantiles.h"
+#include "autotuner/simulator/replica.h"
 #include "engine/request.h"
-#include "simulator/quantiles.h"
-#include "simulator/replica.h"
 
 namespace kvpareto::sim {
 

@@ -7,13 +7,14 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
-#include "absl/strings/str_split.h"
+#include "absl/flags/usage_config.h"
+#include "absl/strings/match.h"
+#include "autotuner/simulator/fleet.h"
+#include "autotuner/simulator/report.h"
+#include "autotuner/simulator/shape.h"
+#include "autotuner/simulator/slo_check.h"
 #include "engine/base/units.h"
 #include "engine/model/transformer.h"
-#include "simulator/fleet.h"
-#include "simulator/report.h"
-#include "simulator/shape.h"
-#include "simulator/slo_check.h"
 
 ABSL_FLAG(std::string, table, "", "Pareto table (YAML)");
 ABSL_FLAG(std::string, shape, "llama-3.1-8b", "model: a name, or layers=32 hidden=4096 ...");
@@ -136,14 +137,25 @@ int Fail(const absl::Status& status) {
   return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
 }
 
-}  // namespace
-}  // namespace kvpareto::sim
-
-int main(int argc, char** argv) {
+// --help shows the flags of this file, and --version what it says.
+void DescribeProgram() {
   absl::SetProgramUsageMessage(
       "Simulates a server or a fleet.\n"
       "  kvpareto-sim --table=FILE (--trace=FILE | --traffic='rate=2 prompt=4000 output=256')\n"
       "  kvpareto-sim slo check FILE [--table=FILE --shape=NAME --capacity=80GB]");
+  absl::FlagsUsageConfig usage;
+  usage.contains_help_flags = [](absl::string_view file) {
+    return absl::EndsWith(file, "autotuner/simulator/main.cc");
+  };
+  usage.version_string = [] { return std::string("kvpareto-sim " KVPARETO_VERSION "\n"); };
+  absl::SetFlagsUsageConfig(usage);
+}
+
+}  // namespace
+}  // namespace kvpareto::sim
+
+int main(int argc, char** argv) {
+  kvpareto::sim::DescribeProgram();
   const std::vector<char*> rest = absl::ParseCommandLine(argc, argv);
   const std::vector<std::string> words(rest.begin() + 1, rest.end());
   absl::Status status;

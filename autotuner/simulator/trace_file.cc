@@ -5,10 +5,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "autotuner/simulator/trace.h"
+#include "autotuner/simulator/words.h"
 #include "engine/base/mapped_file.h"
 #include "engine/model/json.h"
-#include "simulator/trace.h"
-#include "simulator/words.h"
 
 namespace kvpareto::sim {
 namespace {

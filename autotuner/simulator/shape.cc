@@ -1,4 +1,4 @@
-#include "simulator/shape.h"
+#include "autotuner/simulator/shape.h"
 
 #include <array>
 #include <charconv>

@@ -1,4 +1,4 @@
-#include "simulator/fleet.h"
+#include "autotuner/simulator/fleet.h"
 
 #include <algorithm>
 

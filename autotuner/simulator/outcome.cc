@@ -1,4 +1,4 @@
-#include "simulator/outcome.h"
+#include "autotuner/simulator/outcome.h"
 
 namespace kvpareto::sim {
 namespace {

@@ -1,4 +1,4 @@
-#include "simulator/cost_executor.h"
+#include "autotuner/simulator/cost_executor.h"
 
 namespace kvpareto::sim {
 namespace {

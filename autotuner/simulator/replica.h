@@ -7,11 +7,11 @@
 #include <memory>
 #include <string>
 
+#include "autotuner/simulator/cost_executor.h"
+#include "autotuner/simulator/trace.h"
 #include "engine/kv/arena.h"
 #include "engine/scheduler/plan_request.h"
 #include "engine/scheduler/scheduler_core.h"
-#include "simulator/cost_executor.h"
-#include "simulator/trace.h"
 
 namespace kvpareto::sim {
 

@@ -1,4 +1,4 @@
-#include "simulator/replica.h"
+#include "autotuner/simulator/replica.h"
 
 #include <algorithm>
 
