@@ -35,14 +35,14 @@ absl::StatusOr<std::vector<double>> MeanKls(const TuneSpec& spec, TrialBench& be
   return kl;
 }
 
-// The maps of the layer search, and the same candidate in every layer.
-absl::StatusOr<std::vector<Genome>> Seeds(const TuneSpec& spec, TrialBench& bench,
-                                          const KvConfig& base, const StopCheck& stop) {
+// EffectsOf each layer alone.
+absl::StatusOr<std::vector<double>> MeasureEffects(const TuneSpec& spec, TrialBench& bench,
+                                                   const LayerSearchOptions& search,
+                                                   const StopCheck& stop) {
   const EvolveOptions& options = spec.evolve;
-  const ModelConfig& model = bench.engine().model().config;
-  const LayerSearchOptions search = LayerSearchFor(spec, base);
+  const ModelConfig& model = bench.model();
   KVP_RETURN_IF_ERROR(search.Validate(model));
-  const KvConfig reference = LayerSearchReference(base);
+  const KvConfig reference = LayerSearchReference(search.base);
   KVP_ASSIGN_OR_RETURN(const std::vector<double> control,
                        MeanKls(spec, bench, reference, ControlConfigs(search, model)));
   // A layer at a time, so that a stop is heard.
@@ -55,8 +55,14 @@ absl::StatusOr<std::vector<Genome>> Seeds(const TuneSpec& spec, TrialBench& benc
     KVP_ASSIGN_OR_RETURN(const std::vector<double> found, MeanKls(spec, bench, reference, layer));
     kl.insert(kl.end(), found.begin(), found.end());
   }
+  return EffectsOf(search, kl, control);
+}
+
+// The maps of the layer search, and the same candidate in every layer.
+std::vector<Genome> Seeds(const EvolveOptions& options, const ModelConfig& model,
+                          const LayerSearchOptions& search, const std::vector<double>& effects) {
   std::vector<Genome> seeds;
-  for (const LayerMap& map : SearchLayerMaps(search, model, EffectsOf(search, kl, control))) {
+  for (const LayerMap& map : SearchLayerMaps(search, model, effects)) {
     seeds.push_back(GenomeOfConfig(options, map.config, model.layers));
   }
   const size_t most = std::max(options.k_codecs.size(), options.v_codecs.size());
@@ -184,12 +190,16 @@ int64_t LayerSearchRuns(const TuneSpec& spec, const ModelConfig& model) {
   return 2 * model.layers * candidates;
 }
 
-absl::StatusOr<std::vector<Trial>> EvolveLayers(const TuneSpec& spec, TrialBench& bench,
-                                                const StopCheck& stop,
-                                                const EvolveProgress& progress) {
+absl::StatusOr<EvolvedLayers> EvolveLayers(const TuneSpec& spec, TrialBench& bench,
+                                           const StopCheck& stop, const EvolveProgress& progress) {
   KVP_ASSIGN_OR_RETURN(const KvConfig base, KvConfig::Parse(spec.evolve.base));
-  KVP_ASSIGN_OR_RETURN(const std::vector<Genome> seeds, Seeds(spec, bench, base, stop));
-  return Evolution(spec, bench, base, stop, progress).Run(seeds);
+  const LayerSearchOptions search = LayerSearchFor(spec, base);
+  KVP_ASSIGN_OR_RETURN(const std::vector<double> effects,
+                       MeasureEffects(spec, bench, search, stop));
+  EvolvedLayers evolved{.effects = EffectsByLayer(search, effects)};
+  const std::vector<Genome> seeds = Seeds(spec.evolve, bench.model(), search, effects);
+  KVP_ASSIGN_OR_RETURN(evolved.front, Evolution(spec, bench, base, stop, progress).Run(seeds));
+  return evolved;
 }
 
 }  // namespace kvpareto::tune

@@ -22,12 +22,16 @@ LayerSearchOptions LayerSearchFor(const TuneSpec& spec, const KvConfig& base);
 // What is told of every measurement: its tokens, and what it was of.
 using EvolveProgress = std::function<void(int64_t tokens, const std::string& what)>;
 
+struct EvolvedLayers {
+  std::vector<LayerEffects> effects;  // [layer]
+  std::vector<Trial> front;           // maps that no other of the last generation dominates, with
+                                      // their gate measured
+};
+
 // Measures each layer's effect, then evolves maps that are good in bytes and divergence on the
-// gate's text. Returns those that no other of the last generation dominates, with their gate
-// measured. Errors: CANCELLED (IsStop); of the bench and the layer search.
-absl::StatusOr<std::vector<Trial>> EvolveLayers(const TuneSpec& spec, TrialBench& bench,
-                                                const StopCheck& stop,
-                                                const EvolveProgress& progress);
+// gate's text. Errors: CANCELLED (IsStop); of the bench and the layer search.
+absl::StatusOr<EvolvedLayers> EvolveLayers(const TuneSpec& spec, TrialBench& bench,
+                                           const StopCheck& stop, const EvolveProgress& progress);
 
 // Runs of the model on `text_tokens` tokens that the layer search takes.
 int64_t LayerSearchRuns(const TuneSpec& spec, const ModelConfig& model);

@@ -191,6 +191,19 @@ std::vector<double> EffectsOf(const LayerSearchOptions& options, const std::vect
   return effects;
 }
 
+std::vector<LayerEffects> EffectsByLayer(const LayerSearchOptions& options,
+                                         const std::vector<double>& effects) {
+  std::vector<LayerEffects> layers;
+  for (auto next = effects.begin(); next != effects.end();) {
+    LayerEffects& layer = layers.emplace_back();
+    layer.k.assign(next, next + std::ssize(options.k_codecs));
+    next += std::ssize(options.k_codecs);
+    layer.v.assign(next, next + std::ssize(options.v_codecs));
+    next += std::ssize(options.v_codecs);
+  }
+  return layers;
+}
+
 std::vector<LayerMap> SearchLayerMaps(const LayerSearchOptions& options, const ModelConfig& model,
                                       const std::vector<double>& effects) {
   const Search search(options, model, effects);

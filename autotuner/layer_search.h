@@ -46,6 +46,14 @@ std::vector<MeasuredConfig> ControlConfigs(const LayerSearchOptions& options,
 std::vector<double> EffectsOf(const LayerSearchOptions& options, const std::vector<double>& kl,
                               const std::vector<double>& control);
 
+// What each candidate in one layer, alone, adds to the mean KL; in the order of the candidates.
+struct LayerEffects {
+  std::vector<double> k, v;
+};
+// Of `effects` as EffectsOf has them, [layer].
+std::vector<LayerEffects> EffectsByLayer(const LayerSearchOptions& options,
+                                         const std::vector<double>& effects);
+
 struct LayerMap {
   KvConfig config;
   double bits = 0.0;          // effective, at options.tokens

@@ -123,22 +123,26 @@ class Run {
       return absl::OkStatus();
     }
     Progress progress("tokens of " + name, plan.tokens());
-    const absl::Status status = Search(spec_, *bench, trials, stop_, progress).Run();
+    Search search(spec_, *bench, trials, stop_, progress);
+    const absl::Status status = search.Run();
     stopped_ = IsStop(status);
     if (stopped_) {
       std::cerr << "\n" << name << ": " << status.message() << "\n";
     } else {
       KVP_RETURN_IF_ERROR(status);
     }
-    return Finish(name, weights, *bench, std::move(trials));
+    WeightsResults result{.spec = weights,
+                          .model = bench->engine().model(),
+                          .calibration_digest = bench->calibration_digest(),
+                          .trials = std::move(trials),
+                          .layer_effects = search.layer_effects()};
+    return Finish(name, *bench, std::move(result));
   }
 
-  absl::Status Finish(const std::string& name, const WeightsSpec& weights, TrialBench& bench,
-                      std::vector<Trial> trials) {
+  // Adds what is arithmetic, writes the table, and keeps all for the results.
+  absl::Status Finish(const std::string& name, TrialBench& bench, WeightsResults result) {
     const std::vector<int64_t>& contexts = spec_.text.accuracy.contexts;
-    WeightsResults result{.spec = weights,
-                          .model = bench.engine().model(),
-                          .calibration_digest = bench.calibration_digest()};
+    const std::vector<Trial>& trials = result.trials;
     std::vector<ParetoRow> rows;
     for (const Trial& trial : trials) {
       for (int64_t tokens : spec_.memory_tokens) {
@@ -164,7 +168,6 @@ class Run {
       KVP_RETURN_IF_ERROR(WriteTable(result, rows));
     }
     AddTasks(bench, trials);
-    result.trials = std::move(trials);
     results_.models.back().weights.push_back(std::move(result));
     return WriteResults();
   }

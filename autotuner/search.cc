@@ -52,10 +52,10 @@ Search::Indices Search::Best(TrialStage stage, size_t count) const {
     eligible.push_back(i);
     costs.push_back(CostsOf(trials_[i], stage));
   }
-  for (size_t i : BestByRank(costs, count)) best.push_back(eligible[i]);
   for (size_t i = 0; i < trials_.size(); ++i) {
     if (!Chosen(trials_[i])) best.push_back(i);
   }
+  for (size_t i : BestByRank(costs, count)) best.push_back(eligible[i]);
   return best;
 }
 
@@ -95,11 +95,12 @@ absl::Status Search::Gate() {
 absl::Status Search::Evolve() {
   const int64_t before = bench_.journal().appended();
   KVP_ASSIGN_OR_RETURN(
-      std::vector<Trial> found,
+      EvolvedLayers evolved,
       EvolveLayers(spec_, bench_, stop_, [&](int64_t tokens, const std::string& what) {
         progress_.Advance(bench_.journal().appended() > before ? tokens : 0, what);
       }));
-  for (Trial& trial : found) {
+  layer_effects_ = std::move(evolved.effects);
+  for (Trial& trial : evolved.front) {
     const auto same = [&](const Trial& other) {
       return other.config.named.config == trial.config.named.config;
     };

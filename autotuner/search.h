@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "autotuner/layer_search.h"
 #include "autotuner/pareto_rank.h"
 #include "autotuner/progress.h"
 #include "autotuner/stop.h"
@@ -25,13 +26,17 @@ class Search {
   // bench, other than outcomes of a trial.
   absl::Status Run();
 
+  // What each layer's candidates add to the mean KL, [layer]; of evolution, otherwise empty.
+  const std::vector<LayerEffects>& layer_effects() const { return layer_effects_; }
+
  private:
   using Indices = std::vector<size_t>;
   using MeasureFn = std::function<absl::Status(Trial&)>;
   using WorkFn = std::function<int64_t(const Trial&)>;  // tokens, for progress
 
   Indices Candidates() const;
-  // `count` of the candidates that reached `stage`, and everything that is not to be chosen.
+  // Everything that is not to be chosen (should time run out, there is something to compare with),
+  // then `count` of the candidates that reached `stage`.
   Indices Best(TrialStage stage, size_t count) const;
   Costs CostsOf(const Trial& trial, TrialStage stage) const;
   const Trial* FirstReference() const;
@@ -49,6 +54,7 @@ class Search {
   std::vector<Trial>& trials_;
   const StopCheck& stop_;
   Progress& progress_;
+  std::vector<LayerEffects> layer_effects_;
 };
 
 }  // namespace kvpareto::tune

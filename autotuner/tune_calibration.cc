@@ -28,6 +28,9 @@ absl::StatusOr<std::vector<NamedText>> CalibrationTexts(const TuneSpec& spec) {
 absl::StatusOr<std::string> CalibrationFor(const TuneSpec& spec, const ModelSpec& model,
                                            const WeightsSpec& weights, bool only_look) {
   if (!model.calibration.empty() || spec.calibration.files.empty()) return model.calibration;
+  KVP_ASSIGN_OR_RETURN(const std::vector<NamedConfig> configs, ConfigsOf(spec));
+  const auto needs_one = [](const NamedConfig& named) { return named.config.needs_calibration(); };
+  if (std::none_of(configs.begin(), configs.end(), needs_one)) return std::string();
   const std::string path = spec.out + "/" + model.name + "." +
                            std::string(WeightsKindName(weights.kind)) + ".calibration.safetensors";
   EngineOptions options;

@@ -9,8 +9,9 @@
 
 namespace kvpareto::tune {
 
-// Its path; empty when there is none. A file that an earlier run made for these weights is kept;
-// with `only_look` none is made. Errors: of the engine, the texts and Calibrate.
+// Its path; empty when there is none, or no config needs one. A file that an earlier run made for
+// these weights is kept; with `only_look` none is made. Errors: of the engine, the texts and
+// Calibrate.
 absl::StatusOr<std::string> CalibrationFor(const TuneSpec& spec, const ModelSpec& model,
                                            const WeightsSpec& weights, bool only_look);
 

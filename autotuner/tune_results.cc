@@ -130,6 +130,24 @@ Json RowJson(const ModelResults& model, const WeightsResults& weights, size_t in
   return json;
 }
 
+Json CodecEffectsJson(const std::vector<kv::CodecId>& codecs, const std::vector<double>& effects) {
+  Json json = Json::object();
+  for (size_t i = 0; i < codecs.size(); ++i) {
+    json[std::string(kv::GetCodecInfo(codecs[i]).name)] = effects[i];
+  }
+  return json;
+}
+
+Json LayerEffectsJson(const std::vector<LayerEffects>& layers, const EvolveOptions& evolve) {
+  Json json = Json::array();
+  for (const LayerEffects& layer : layers) {
+    json.push_back({{"layer", json.size()},
+                    {"k", CodecEffectsJson(evolve.k_codecs, layer.k)},
+                    {"v", CodecEffectsJson(evolve.v_codecs, layer.v)}});
+  }
+  return json;
+}
+
 Json WeightsJson(const ModelResults& model, const WeightsResults& weights, const TuneSpec& spec) {
   Json json = {
       {"kind", WeightsKindName(weights.spec.kind)},      {"file", FileName(weights.spec.path)},
@@ -139,6 +157,9 @@ Json WeightsJson(const ModelResults& model, const WeightsResults& weights, const
   json["rows"] = Json::array();
   for (size_t i = 0; i < weights.trials.size(); ++i) {
     json["rows"].push_back(RowJson(model, weights, i, spec));
+  }
+  if (!weights.layer_effects.empty()) {
+    json["layer_sensitivity"] = LayerEffectsJson(weights.layer_effects, spec.evolve);
   }
   return json;
 }

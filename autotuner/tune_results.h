@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "autotuner/layer_search.h"
 #include "autotuner/memory_model.h"
 #include "autotuner/paired.h"
 #include "autotuner/trial.h"
@@ -28,6 +29,7 @@ struct WeightsResults {
   ModelInfo model;
   std::string table_file, calibration_digest;
   std::vector<Trial> trials;
+  std::vector<LayerEffects> layer_effects;     // [layer], of the codecs of `evolve`; may be empty
   std::vector<TotalMemory> totals;             // [trial][memory_tokens], flattened
   std::vector<std::vector<int64_t>> frontier;  // [trial] contexts at which nothing dominates it
 };

@@ -89,6 +89,7 @@ class Reader {
     if (weights.kind == WeightsKind::kAwq4) {
       Text(map, "from", weights.from);
       Resolve(weights.from);
+      Whole(map, "group", 32, 128, weights.group);
     }
     for (size_t i = 0; i + 1 < model.weights.size(); ++i) {
       if (model.weights[i].kind == weights.kind) map.Fail("kind", "stands there twice");
@@ -221,7 +222,7 @@ class Reader {
     ReadCodecs(map, "k_codecs", evolve.k_codecs);
     ReadCodecs(map, "v_codecs", evolve.v_codecs);
     Whole(map, "population", 4, 10000, evolve.population);
-    Whole(map, "generations", 1, kMaxCount, evolve.generations);
+    Whole(map, "generations", 0, kMaxCount, evolve.generations);
     Whole(map, "text_tokens", 256, kMaxTokens, evolve.text_tokens);
     if (map.Has("seed_bits")) map.Numbers("seed_bits", 1.0, 16.0, evolve.seed_bits);
     map.Finish();

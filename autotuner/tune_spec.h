@@ -23,6 +23,7 @@ struct WeightsSpec {
   WeightsKind kind = WeightsKind::kAsIs;
   std::string path;  // of awq4, made from `from` if it is not there
   std::string from;  // awq4: bf16 weights to quantize; empty: `path` must be there
+  int group = 128;   // awq4 that is made: input features that share a scale
 };
 
 struct ModelSpec {

@@ -21,6 +21,7 @@ absl::Status MakeWeights(const TuneSpec& spec, const WeightsSpec& weights) {
   KVP_ASSIGN_OR_RETURN(const std::vector<NamedText> texts, CalibrationTexts(spec));
   return QuantizeAwq({.model_path = weights.from,
                       .output_path = weights.path,
+                      .group_size = weights.group,
                       .threads = spec.threads,
                       .device = spec.device},
                      texts)

@@ -163,7 +163,7 @@ std::string SensitivityTable(const ReportWeights& weights) {
     rows.push_back(std::move(row));
   }
   return "<details><summary>As a table</summary>\n" +
-         TableHtml("Mean KL of one layer alone", headers, rows) + "</details>\n";
+         TableHtml("Mean KL that a codec adds in one layer alone", headers, rows) + "</details>\n";
 }
 
 }  // namespace
@@ -173,7 +173,7 @@ std::string LayerSection(const MarkedModel& marked) {
   for (const ReportWeights& weights : marked.model().weights) {
     if (weights.sensitivity.empty()) continue;
     html += Figure(SensitivityRows(weights),
-                   "Mean KL when one layer alone is quantized (darker: more), weights " +
+                   "Mean KL that a codec adds in one layer alone (darker: more), weights " +
                        WeightsText(weights.kind)) +
             SensitivityTable(weights);
   }

@@ -153,7 +153,7 @@ TEST(ReportTest, HoldsEveryRowOfTheFrontierInTablesAndPlots) {
   for (const char* part :
        {"contexts up to 1,024 tokens", "contexts up to 4,096 tokens", "Decode speed",
         "Task score, all tasks", "Less than eager", "What each technique contributes",
-        "Bits by layer", "when one layer alone is quantized", "recent + rotation + sink",
+        "Bits by layer", "that a codec adds in one layer alone", "recent + rotation + sink",
         "kvpareto-tune run tiny.yaml", "1,234,567 / 1,234,560 B at 2,048",
         "the paper\u2019s formats"}) {
     EXPECT_THAT(html, HasSubstr(part));

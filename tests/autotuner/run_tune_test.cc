@@ -28,7 +28,9 @@ class RunTuneTest : public TinyEngineTest {
         "kv_capacity_mib: " +
         std::to_string(capacity_mib_) +
         "\nmodels:\n"
-        "  - {name: tiny, weights: [{kind: as-is, path: tiny.gguf}]}\n"
+        "  - {name: tiny, weights: [" +
+        weights_ +
+        "]}\n"
         "text: {files: [text.txt], contexts: [256, 512], windows: 1, decode_tokens: 32}\n"
         "speed: {context_tokens: 128, decode_tokens: 4, repeats: 1}\n"
         "memory_tokens: [1000]\n"
@@ -68,6 +70,7 @@ class RunTuneTest : public TinyEngineTest {
   const std::atomic<bool> running_ = false;
   const StopCheck never_{running_, 0};
   int capacity_mib_ = 64;
+  std::string weights_ = "{kind: as-is, path: tiny.gguf}";
   TuneSpec spec_;
 };
 
@@ -141,6 +144,36 @@ TEST_F(RunTuneTest, EvolutionAddsMapsThatDifferByLayer) {
     maps += row.contains("layers") ? 1 : 0;
   }
   EXPECT_GT(maps, 0);
+  const auto& layers = results["models"][0]["weights"][0]["layer_sensitivity"];
+  ASSERT_EQ(layers.size(), engine_->model().config.layers);
+  for (const auto& layer : layers) {
+    ASSERT_EQ(layer["k"].size(), 3) << layer;
+    EXPECT_GT(layer["k"]["int2-channel"], layer["k"]["int8-channel"]) << layer;
+    EXPECT_GT(layer["v"]["int2-token"], layer["v"]["int8-token"]) << layer;
+  }
+  EXPECT_THAT(Out("report.html"), testing::HasSubstr("Layer by layer"));
+}
+
+TEST_F(RunTuneTest, WeightsThatAwqMakesHaveATableOfTheirOwn) {
+  weights_ =
+      "{kind: as-is, path: tiny.gguf}, {kind: awq4, path: tiny-awq, from: tiny.gguf, group: 64}";
+  ASSERT_TRUE(Run("calibration: {files: [text.txt]}\n" + std::string(kBrute), never_).ok());
+  const auto of_awq = LoadParetoTable(folder_.File("out/tiny.awq4.yaml"));
+  ASSERT_TRUE(of_awq.ok()) << of_awq.status();
+  const auto reason = [&](const std::string& model, const std::string& table) -> std::string {
+    EngineOptions options;
+    options.model_path = folder_.File(model);
+    options.table_path = folder_.File("out/" + table);
+    options.kv_capacity_bytes = uint64_t{16} << 20;
+    options.device = "cpu";
+    const absl::Status status = Engine::Create(options).status();
+    return status.ok() ? "accepted" : GetErrorInfo(status)->reason;
+  };
+  EXPECT_EQ(reason("tiny-awq", "tiny.awq4.yaml"), "accepted");
+  EXPECT_EQ(reason("tiny.gguf", "tiny.awq4.yaml"), "TABLE_MODEL_MISMATCH");
+  EXPECT_EQ(reason("tiny-awq", "tiny.as-is.yaml"), "TABLE_MODEL_MISMATCH");
+  EXPECT_FALSE(std::filesystem::exists(folder_.File("out/tiny.awq4.calibration.safetensors")))
+      << "no config needs one";
 }
 
 TEST_F(RunTuneTest, ConstraintsAndMemoryAreOutcomes) {
