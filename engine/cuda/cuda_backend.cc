@@ -9,6 +9,7 @@
 #include "engine/cuda/device_weight.h"
 #include "engine/cuda/elementwise.h"
 #include "engine/cuda/linear.h"
+#include "engine/cuda/requantizer.h"
 #include "engine/cuda/row_ops.h"
 #include "engine/cuda/sample.h"
 #include "engine/cuda/sealer.h"
@@ -40,7 +41,8 @@ class CudaBackend : public Backend {
       : device_(std::move(device)),
         linear_(std::move(linear)),
         attention_(device_.get(), options.wgmma),
-        sealer_(device_.get()) {}
+        sealer_(device_.get()),
+        requantizer_(device_.get()) {}
 
   std::string_view name() const override { return "cuda"; }
   size_t activation_bytes() const override { return sizeof(float); }
@@ -63,7 +65,8 @@ class CudaBackend : public Backend {
   }
   size_t scratch_bytes() const override { return device_->scratch_bytes(); }
   absl::Status ReserveScratch(const ScratchLimits& limits) override {
-    if (linear_->ReserveScratch(limits)) (void)attention_.ReserveScratch(limits);
+    (void)(linear_->ReserveScratch(limits) && attention_.ReserveScratch(limits) &&
+           requantizer_.ReserveScratch(limits.kv_heads, limits.head_dim));
     return device_->Synchronize();
   }
   std::optional<DeviceMemoryInfo> DeviceMemory() const override { return device_->Memory(); }
@@ -85,6 +88,10 @@ class CudaBackend : public Backend {
     device_->BeginOperation();
     sealer_.Run(args);
   }
+  void Requantize(const RequantizeArgs& args) override {
+    const bool on_device = std::ranges::all_of(args.items, cuda::Requantizer::Takes);
+    on_device ? requantizer_.Run(args) : Backend::Requantize(args);
+  }
   void Attention(const AttentionArgs& args) override {
     device_->BeginOperation();
     attention_.Run(args);
@@ -103,6 +110,7 @@ class CudaBackend : public Backend {
   const std::unique_ptr<cuda::Linear> linear_;
   cuda::Attention attention_;
   cuda::Sealer sealer_;
+  cuda::Requantizer requantizer_;
 };
 
 void CudaBackend::Embed(const Weight& table, std::span<const int32_t> ids, Activations y) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/cuda/by_kind.h"
+
 namespace kvpareto::cuda {
 
 bool DenseCache::Takes(const AttentionSequence& sequence) {
@@ -84,29 +86,22 @@ void DenseCache::AddZeros(int begin_row, int end_row) {
 
 // One launch per codec and role.
 void DenseCache::Launch(const AttentionArgs& args, const DenseView& view) {
-  const auto kind = [](const Part& part) { return std::pair(part.codec, part.role); };
-  std::stable_sort(parts_.begin(), parts_.end(),
-                   [&](const Part& a, const Part& b) { return kind(a) < kind(b); });
   const kv::StaticRange* ranges = device_.Upload(std::span<const kv::StaticRange>(ranges_));
-  std::vector<DenseItem> items;
-  for (size_t first = 0; first < parts_.size();) {
-    const Part& like = parts_[first];
-    items.clear();
-    while (first < parts_.size() && kind(parts_[first]) == kind(like)) {
-      items.push_back(parts_[first++].item);
-    }
-    const std::byte* to = like.role == kv::Role::kKey ? view.k : view.v;
-    LaunchMakeDense(args.head_dim,
-                    {.codec = like.codec,
-                     .role = like.role,
-                     .kv_heads = args.kv_heads,
-                     .num_items = static_cast<int>(items.size()),
-                     .items = device_.Upload(std::span<const DenseItem>(items)),
-                     .ranges = ranges,
-                     .to = const_cast<std::byte*>(to),
-                     .to_stride = view.head_stride},
-                    device_.queue());
-  }
+  ForEachKind(
+      parts_, [](const Part& part) { return std::pair(part.codec, part.role); },
+      [&](const Part& like, const std::vector<DenseItem>& items) {
+        const std::byte* to = like.role == kv::Role::kKey ? view.k : view.v;
+        LaunchMakeDense(args.head_dim,
+                        {.codec = like.codec,
+                         .role = like.role,
+                         .kv_heads = args.kv_heads,
+                         .num_items = static_cast<int>(items.size()),
+                         .items = device_.Upload(std::span<const DenseItem>(items)),
+                         .ranges = ranges,
+                         .to = const_cast<std::byte*>(to),
+                         .to_stride = view.head_stride},
+                        device_.queue());
+      });
 }
 
 }  // namespace kvpareto::cuda

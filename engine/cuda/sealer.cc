@@ -1,10 +1,10 @@
 #include "engine/cuda/sealer.h"
 
-#include <algorithm>
 #include <tuple>
 
 #include "engine/base/check.h"
 #include "engine/base/float16.h"
+#include "engine/cuda/by_kind.h"
 
 namespace kvpareto::cuda {
 
@@ -34,52 +34,40 @@ void Sealer::Run(const SealArgs& args) {
     AddTile(item, kv::Role::kKey);
     AddTile(item, kv::Role::kValue);
   }
-  const auto kind = [](const Tile& tile) {
-    return std::tuple(tile.codec, tile.open_codec, tile.role);
-  };
-  std::stable_sort(tiles_.begin(), tiles_.end(),
-                   [&](const Tile& a, const Tile& b) { return kind(a) < kind(b); });
   const kv::StaticRange* ranges = device_.Upload(std::span<const kv::StaticRange>(ranges_));
-  std::vector<TileItem> items;
-  for (size_t first = 0; first < tiles_.size();) {
-    const Tile& like = tiles_[first];
-    if (!CanSeal(like.codec)) {
-      SealOnHost(like, args.kv_heads, args.head_dim);
-      ++first;
-      continue;
-    }
-    items.clear();
-    while (first < tiles_.size() && kind(tiles_[first]) == kind(like)) {
-      items.push_back(tiles_[first++].item);
-    }
-    LaunchSeal({.codec = like.codec,
-                .open_codec = like.open_codec,
-                .role = like.role,
-                .kv_heads = args.kv_heads,
-                .head_dim = args.head_dim,
-                .num_items = static_cast<int>(items.size()),
-                .items = device_.Upload(std::span<const TileItem>(items)),
-                .ranges = ranges},
-               device_.queue());
-  }
+  ForEachKind(
+      tiles_, [](const Tile& tile) { return std::tuple(tile.codec, tile.open_codec, tile.role); },
+      [&](const Tile& like, const std::vector<TileItem>& items) {
+        if (!CanSeal(like.codec)) {
+          for (const TileItem& item : items) SealOnHost(like, item, args.kv_heads, args.head_dim);
+          return;
+        }
+        LaunchSeal({.codec = like.codec,
+                    .open_codec = like.open_codec,
+                    .role = like.role,
+                    .kv_heads = args.kv_heads,
+                    .head_dim = args.head_dim,
+                    .num_items = static_cast<int>(items.size()),
+                    .items = device_.Upload(std::span<const TileItem>(items)),
+                    .ranges = ranges},
+                   device_.queue());
+      });
 }
 
-void Sealer::SealOnHost(const Tile& tile, int kv_heads, int head_dim) {
+void Sealer::SealOnHost(const Tile& like, const TileItem& item, int kv_heads, int head_dim) {
   const int elements = kv::kBlockTokens * head_dim;
-  const bool wide = tile.open_codec == kv::CodecId::kF32;
-  std::vector<std::byte> open(kv::TileBytes(tile.open_codec, tile.role, head_dim));
-  std::vector<std::byte> encoded(kv::TileBytes(tile.codec, tile.role, head_dim));
+  const bool wide = like.open_codec == kv::CodecId::kF32;
+  std::vector<std::byte> open(kv::TileBytes(like.open_codec, like.role, head_dim));
+  std::vector<std::byte> encoded(kv::TileBytes(like.codec, like.role, head_dim));
   std::vector<float> values(elements);
   for (int head = 0; head < kv_heads; ++head) {
-    device_.CopyToHost(open.data(), tile.item.from + size_t(head) * tile.item.from_stride,
-                       open.size());
-    kv::DecodeTile(wide ? kv::CodecId::kF32 : kv::CodecId::kBf16, tile.role, head_dim, {},
+    device_.CopyToHost(open.data(), item.from + size_t(head) * item.from_stride, open.size());
+    kv::DecodeTile(wide ? kv::CodecId::kF32 : kv::CodecId::kBf16, like.role, head_dim, {},
                    open.data(), values.data());
     const kv::StaticRange range =
-        tile.item.first_range < 0 ? kv::StaticRange{} : ranges_[tile.item.first_range + head];
-    kv::EncodeTile(tile.codec, tile.role, head_dim, range, values.data(), encoded.data());
-    device_.CopyFromHost(tile.item.to + size_t(head) * tile.item.to_stride, encoded.data(),
-                         encoded.size());
+        item.first_range < 0 ? kv::StaticRange{} : ranges_[item.first_range + head];
+    kv::EncodeTile(like.codec, like.role, head_dim, range, values.data(), encoded.data());
+    device_.CopyFromHost(item.to + size_t(head) * item.to_stride, encoded.data(), encoded.size());
   }
 }
 

@@ -23,7 +23,7 @@ class Sealer {
   };
   void AddTile(const SealItem& item, kv::Role role);
   // For codecs that only the host can encode.
-  void SealOnHost(const Tile& tile, int kv_heads, int head_dim);
+  void SealOnHost(const Tile& like, const TileItem& item, int kv_heads, int head_dim);
 
   Device& device_;
   std::vector<Tile> tiles_;

@@ -1,4 +1,4 @@
-// StoreKv and Seal write the bytes of the scalar definitions.
+// StoreKv, Seal and Requantize write the bytes of the scalar definitions.
 #include <cmath>
 #include <limits>
 
@@ -145,6 +145,58 @@ TEST_F(CacheTest, SealEveryCodecToTheByte) {
       size_t wrong = 0;
       for (size_t i = 0; i < got.size(); ++i) wrong += got[i] != expected[i];
       ASSERT_EQ(wrong, 0u) << "bytes of " << got.size();
+    }
+  }
+}
+
+// Blocks of several layers, re-encoded where they stand; one side may keep its codec, and the last
+// pair only the host can encode.
+TEST_F(CacheTest, RequantizeToTheByte) {
+  constexpr int kLayers = 3, kKvHeads = 2, kBlocks = 11;
+  struct Case {
+    const char *k_from, *v_from, *k_to, *v_to;
+  };
+  for (const int head_dim : {64, 128}) {
+    for (const Case& names :
+         {Case{"bf16", "bf16", "int8-channel", "int8-token"},
+          Case{"bf16", "bf16", "int4-channel", "int4-token-g32"},
+          Case{"bf16", "int8-token", "bf16", "int3-token"},
+          Case{"int8-channel", "int8-token", "int8-channel", "int4-token"},
+          Case{"int8-token-g32-smooth", "fp8-e4m3", "int6-channel", "int2-token-g32"},
+          Case{"int8-channel", "bf16", "int4-channel", "int8-token"},
+          Case{"int8-channel", "bf16", "int4-dual", "int8-token"}}) {
+      SCOPED_TRACE(testing::Message() << names.k_to << " d" << head_dim);
+      const auto codec = [](const char* name) { return kv::FindCodec(name).value(); };
+      const std::vector<kv::LayerCodecs> before(kLayers,
+                                                {codec(names.k_from), codec(names.v_from)});
+      const std::vector<kv::LayerCodecs> after(kLayers, {codec(names.k_to), codec(names.v_to)});
+      const kv::BlockLayout from(before, kKvHeads, head_dim), to(after, kKvHeads, head_dim);
+      ASSERT_TRUE(CanRequantize(from, to));
+      Region blocks(from.bytes() * kBlocks, 0);
+      const std::vector<kv::StaticRange> ranges(kLayers * kKvHeads, {.clip = 0.9375f});
+      std::vector<RequantizeItem> items;
+      for (int i = 0; i < kBlocks; ++i) {
+        std::byte* const block = blocks.host.data() + i * from.bytes();
+        ForEachTile({.from = &from, .to = &from}, block, kKvHeads, head_dim,
+                    [&, seed = 100 * i](const RequantizeTile& tile) mutable {
+                      const auto values = RandomFloats(kv::kBlockTokens * head_dim, ++seed, 2.0f);
+                      kv::EncodeTile(tile.from, tile.role, head_dim, {}, values.data(),
+                                     tile.destination);
+                    });
+        items.push_back({.data = blocks.device->data() + i * from.bytes(),
+                         .from = &from,
+                         .to = &to,
+                         .k_ranges = ranges});
+      }
+      blocks.Upload();
+      Gpu()->Requantize({.kv_heads = kKvHeads, .head_dim = head_dim, .items = items});
+      const std::vector<std::byte> got = blocks.Read();
+      for (int i = 0; i < kBlocks; ++i) {
+        std::byte* const block = blocks.host.data() + i * from.bytes();
+        ForEachTile(items[i], block, kKvHeads, head_dim, RequantizeTileScalar);
+        ASSERT_EQ(std::memcmp(got.data() + i * from.bytes(), block, to.bytes()), 0)
+            << "block " << i;
+      }
     }
   }
 }
