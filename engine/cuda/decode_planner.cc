@@ -10,13 +10,16 @@ namespace {
 using kv::CodecId;
 using kv::kBlockTokens;
 
-// A part has at least this many tiles, three for each warp, or two of open ones, which are larger:
-// shorter ones would spend their time on merging. More are better where that is enough to keep the
-// device busy.
+// A part has at least so many tiles: shorter ones would spend their time on merging. Five for each
+// warp where a sequence is long enough to keep the device busy all the same, else three, or two of
+// open ones, which are larger.
+constexpr int kLongPartTiles = 20;
+constexpr int kManyTiles = 112;
 constexpr int kMinPartTiles = 12;
 constexpr int kMinOpenPartTiles = 8;
-constexpr int kLongPartTiles = 16;
-constexpr int kBusyBlocks = 2;  // per multiprocessor
+// Open ones also keep so many blocks per multiprocessor busy first.
+constexpr int kMostOpenPartTiles = 16;
+constexpr int kBusyBlocks = 2;
 // The sink and the last block are parts of their own, and do not count towards a sequence's aim.
 constexpr int kOtherParts = 8;
 
@@ -214,9 +217,9 @@ int DecodePlanner::PartTiles(const AttentionArgs& args, const kv::LayerCodecs& c
   };
   const int most = DecodeBlocksAtOnce(codecs.k, codecs.v, args.head_dim);
   const bool open = codecs.k == CodecId::kBf16 && codecs.v == CodecId::kBf16;
-  const int part = std::max({open ? kMinOpenPartTiles : kMinPartTiles,
-                             std::min(kLongPartTiles, tiles(kBusyBlocks)), tiles(most)});
-  return DivideUp(part, 4) * 4;
+  const int least = open ? std::clamp(tiles(kBusyBlocks), kMinOpenPartTiles, kMostOpenPartTiles)
+                         : (count < kManyTiles ? kMinPartTiles : kLongPartTiles);
+  return DivideUp(std::max(least, tiles(most)), 4) * 4;
 }
 
 void DecodePlanner::Add(const AttentionArgs& args, const Member& member, Tables& tables) {
