@@ -35,7 +35,7 @@ struct AwqSearched {
   int layer = 0;
   std::string input;            // "attention", "attention_output", "ffn", "ffn_down"
   double ratio = 0.0;           // exponent of the activations' share of the scales
-  double error = 0.0;           // mean squared error of the module's output
+  double error = 0.0;           // of the module's output: AwqScales::error
   double rounding_error = 0.0;  // without scales
 };
 

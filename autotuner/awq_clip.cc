@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "autotuner/awq_groups.h"
+#include "autotuner/awq_token_weights.h"
 #include "autotuner/matrix_product.h"
 #include "autotuner/parallel.h"
 
@@ -14,12 +15,13 @@ namespace {
 
 constexpr int kSteps = 20, kTried = 10;
 
-// sum over tokens of x x^T for columns [first, first + size): the squared error of a change d of
-// weights is d^T (this) d.
-Matrix Gram(MatrixView x, int64_t first, int size) {
+// sum over tokens of weight * x x^T for columns [first, first + size): the weighted squared error
+// of a change d of weights is d^T (this) d.
+Matrix Gram(MatrixView x, const std::vector<float>& token_weights, int64_t first, int size) {
   Matrix columns(size, x.rows);
   for (int64_t t = 0; t < x.rows; ++t) {
-    for (int i = 0; i < size; ++i) columns.row(i)[t] = x.row(t)[first + i];
+    const float factor = std::sqrt(token_weights[t]);
+    for (int i = 0; i < size; ++i) columns.row(i)[t] = factor * x.row(t)[first + i];
   }
   Matrix gram(size, size);
   MultiplyTransposed(PackedRows(columns.view()), columns.view(), gram.values.data(), 1);
@@ -29,8 +31,9 @@ Matrix Gram(MatrixView x, int64_t first, int size) {
 // One group of columns of all rows.
 class GroupClip {
  public:
-  GroupClip(MatrixView x, int64_t first, int size, Matrix& w)
-      : gram_(Gram(x, first, size).view()),
+  GroupClip(MatrixView x, const std::vector<float>& token_weights, int64_t first, int size,
+            Matrix& w)
+      : gram_(Gram(x, token_weights, first, size).view()),
         first_(first),
         size_(size),
         w_(w),
@@ -88,8 +91,10 @@ class GroupClip {
 }  // namespace
 
 void ClipGroups(MatrixView x, int group_size, int threads, Matrix& w) {
-  ParallelFor(static_cast<int>(w.cols / group_size), threads,
-              [&](int group) { GroupClip(x, int64_t{group} * group_size, group_size, w).Run(); });
+  const std::vector<float> token_weights = TokenWeights(x);
+  ParallelFor(static_cast<int>(w.cols / group_size), threads, [&](int group) {
+    GroupClip(x, token_weights, int64_t{group} * group_size, group_size, w).Run();
+  });
 }
 
 }  // namespace kvpareto::tune

@@ -7,7 +7,7 @@ namespace kvpareto::tune {
 
 // For every row of w [out, in] and group of `group_size` input features, clamps the weights to
 // +-(largest |w| * (1 - i / 20)), i < 10, with the i whose rounded weights give the group's part of
-// the output, over the tokens of x [tokens, in], the smallest squared error.
+// the output, over the tokens of x [tokens, in], the smallest squared error (TokenWeights).
 void ClipGroups(MatrixView x, int group_size, int threads, Matrix& w);
 
 }  // namespace kvpareto::tune

@@ -5,6 +5,7 @@
 
 #include "autotuner/awq_groups.h"
 #include "autotuner/awq_module.h"
+#include "autotuner/awq_token_weights.h"
 #include "autotuner/parallel.h"
 
 namespace kvpareto::tune {
@@ -69,13 +70,18 @@ void RoundScaled(const Matrix& w, const std::vector<float>& scales,
   });
 }
 
-double MeanSquaredError(const Matrix& a, const Matrix& b) {
+// Of a row's squared distance, the mean over all rows of it times the row's weight.
+double WeightedError(const Matrix& a, const Matrix& b, const std::vector<float>& weights) {
   double sum = 0.0;
-  for (size_t i = 0; i < a.values.size(); ++i) {
-    const double difference = double{a.values[i]} - b.values[i];
-    sum += difference * difference;
+  for (int64_t r = 0; r < a.rows; ++r) {
+    double squares = 0.0;
+    for (int64_t c = 0; c < a.cols; ++c) {
+      const double difference = double{a.row(r)[c]} - b.row(r)[c];
+      squares += difference * difference;
+    }
+    sum += weights[r] * squares;
   }
-  return sum / static_cast<double>(a.values.size());
+  return sum / static_cast<double>(a.rows);
 }
 
 class Search {
@@ -88,11 +94,12 @@ class Search {
     const std::vector<Linear> linears = LinearsOf(input);
     const PackedRows x(inputs_[input].view());
     const Matrix exact = Output(input, x, layer_);
+    const std::vector<float> weights = TokenWeights(exact.view());
     const auto error_of = [&](const std::vector<float>& scales) {
       for (const Linear linear : linears) {
         RoundScaled(layer_[linear], scales, options_, candidate_[linear]);
       }
-      return MeanSquaredError(Output(input, x, candidate_), exact);
+      return WeightedError(Output(input, x, candidate_), exact, weights);
     };
     AwqScales best{.input = input, .scales = std::vector<float>(x.cols(), 1.0f)};
     best.rounding_error = error_of(best.scales);
