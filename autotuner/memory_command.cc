@@ -27,8 +27,6 @@ absl::Status RunMemory(const std::string& /*command*/) {
                              .calibration_path = absl::GetFlag(FLAGS_calibration),
                              .device = absl::GetFlag(FLAGS_device),
                              .tokens = absl::GetFlag(FLAGS_context),
-                             .kv_capacity_bytes = uint64_t(absl::GetFlag(FLAGS_kv_capacity_mib))
-                                                  << 20,
                              .threads = absl::GetFlag(FLAGS_threads)};
   if (options.tokens < 1) return absl::InvalidArgumentError("--context must be positive");
   KVP_ASSIGN_OR_RETURN(options.config, KvConfig::Parse(absl::GetFlag(FLAGS_config)));
@@ -36,14 +34,15 @@ absl::Status RunMemory(const std::string& /*command*/) {
   const TotalMemory& predicted = probe.predicted;
   std::printf("%-40s %14s %14s\n", "bytes", "predicted", "measured");
   Line("arena: KV cache", predicted.kv_bytes, probe.arena_peak_bytes);
-  Line("process: weights and what a model needs", predicted.weights_bytes,
-       probe.rss_loaded_bytes - probe.rss_start_bytes);
-  Line("process: total", predicted.total_bytes(), probe.rss_peak_bytes - probe.rss_start_bytes);
-  if (probe.device_start_bytes && probe.device_peak_bytes) {
-    Line("device: weights, workspace, whole arena",
-         predicted.weights_bytes + predicted.workspace_bytes + options.kv_capacity_bytes,
-         *probe.device_peak_bytes - *probe.device_start_bytes);
+  Line("process: total", probe.predicted_rss_bytes(), probe.rss_peak_bytes);
+  if (probe.device_predicted_bytes > 0) {
+    Line("device: with the whole arena", probe.device_predicted_bytes, probe.device_measured_bytes);
   }
+  std::printf("of the process: %llu weights, %llu KV cache, %llu workspace, %llu fixed\n",
+              static_cast<unsigned long long>(predicted.weights_bytes),
+              static_cast<unsigned long long>(predicted.kv_bytes),
+              static_cast<unsigned long long>(predicted.workspace_bytes),
+              static_cast<unsigned long long>(probe.fixed_bytes));
   return absl::OkStatus();
 }
 

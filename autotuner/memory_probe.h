@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "autotuner/memory_model.h"
@@ -14,24 +13,28 @@ struct MemoryProbe {
   TotalMemory predicted;
   uint64_t arena_peak_bytes = 0;     // of the request's extents, by the arena
   uint64_t measured_peak_bytes = 0;  // and its share of the workspace
-  // Of the process: before the model was loaded, after, and at most until the request was done.
-  // What loading adds beyond the weights is the tokenizer and tables of the model.
-  uint64_t rss_start_bytes = 0, rss_loaded_bytes = 0, rss_peak_bytes = 0;
-  // Of the GPU, likewise, the whole arena included; nothing where there is none.
-  std::optional<uint64_t> device_start_bytes, device_loaded_bytes, device_peak_bytes;
+  // What the process takes whatever the context: tokenizer, code, scratch of the backend's kernels.
+  // Measured with a request of one chunk, as what is not predicted of it.
+  uint64_t fixed_bytes = 0;
+  uint64_t rss_peak_bytes = 0;  // of the process, while the request ran
+  // Of the GPU, where the engine runs on one, otherwise 0: what it took of it (weights, workspace,
+  // scratch, the whole arena), and what the driver says is in use since the start. The driver's own
+  // context, some hundred MiB, is not predicted.
+  uint64_t device_predicted_bytes = 0, device_measured_bytes = 0;
+
+  uint64_t predicted_rss_bytes() const { return fixed_bytes + predicted.total_bytes(); }
 };
 
 struct MemoryProbeOptions {
   std::string model_path, calibration_path, device = "auto";
   KvConfig config;
   int64_t tokens = 8192;  // of the prompt
-  // Of the arena. On a CPU, pages that nothing was written to are not resident.
-  uint64_t kv_capacity_bytes = uint64_t{1} << 30;
   int threads = 0;
 };
 
-// Call once in a process, before anything else that takes memory: the peak is the process's.
-// Errors: of Engine::Create, Prepare and Submit.
+// The arena is just as large as the request needs, so that it is full when memory is measured: in a
+// larger one extents need not stand close together. Call before anything else in the process that
+// takes memory. Errors: of ModelFiles::Open, Engine::Create, Prepare and Submit.
 absl::StatusOr<MemoryProbe> ProbeMemory(const MemoryProbeOptions& options);
 
 }  // namespace kvpareto::tune

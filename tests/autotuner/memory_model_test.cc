@@ -1,5 +1,6 @@
 #include "autotuner/memory_model.h"
 
+#include "autotuner/memory_probe.h"
 #include "gtest/gtest.h"
 #include "tests/autotuner/tiny_engine.h"
 
@@ -53,6 +54,23 @@ TEST_F(PredictTotalTest, AddsUpWhatTheEngineSays) {
   // One token more than the prompt: at most one block more.
   EXPECT_LE(prepared->plan.kv_peak_bytes - total.kv_bytes,
             Footprint(*config, engine_->model().config).bf16_block_bytes);
+}
+
+// The tests before this one leave memory that the allocator takes from first, so that of the
+// process only an upper bound can be tested here.
+TEST_F(PredictTotalTest, AProbeMeasuresWhatIsPredicted) {
+  const auto config = KvConfig::Parse("k=int8-channel v=int8-token chunk=128");
+  ASSERT_TRUE(config.ok());
+  const auto probe = ProbeMemory({.model_path = folder_.File("tiny.gguf"),
+                                  .calibration_path = {},
+                                  .device = "cpu",
+                                  .config = *config,
+                                  .tokens = 2000,
+                                  .threads = 2});
+  ASSERT_TRUE(probe.ok()) << probe.status();
+  EXPECT_EQ(probe->arena_peak_bytes, probe->predicted.kv_bytes);
+  EXPECT_GT(probe->fixed_bytes, uint64_t{1} << 20) << "code at least";
+  EXPECT_LE(probe->rss_peak_bytes, probe->predicted_rss_bytes() + (uint64_t{4} << 20));
 }
 
 }  // namespace
