@@ -105,6 +105,7 @@ void Generation::OnAdmitted(const Plan& plan) {
   plan_ = plan;
   *plan_event_.mutable_plan()->mutable_kv() = ToProto(plan);
   resources_.running->Update(running_, [&](RunningRequest* request) {
+    request->admitted = true;
     request->config = ConfigName(plan);
     request->predicted_peak_bytes = plan.predicted_peak_bytes;
   });

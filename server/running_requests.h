@@ -21,6 +21,7 @@ struct RunningRequest {
   int64_t prompt_tokens = 0;
   int64_t max_tokens = 0;  // of all sequences
   std::chrono::steady_clock::time_point start;
+  bool admitted = false;  // else it waits for memory
   int64_t generated_tokens = 0;
 };
 

@@ -120,6 +120,8 @@ void Scheduler::Run() {
     RunScores();
     core_.Admit();
     CountQueued();
+    // The step may take long; who runs and who waits during it is to be seen before its end.
+    if (arrived_) core_.Publish();
     core_.RunStep();
     PublishAndTell();
   }
@@ -139,6 +141,7 @@ bool Scheduler::TakePosted() {
     });
   }
   if (posted_slo_) core_.SetSlo(std::exchange(posted_slo_, nullptr));
+  arrived_ = !posted_requests_.empty();
   for (auto& request : posted_requests_) core_.Enqueue(std::move(request));
   posted_requests_.clear();
   cancelled_.swap(posted_cancels_);

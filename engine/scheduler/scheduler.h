@@ -67,6 +67,7 @@ class Scheduler {
   ModelExecutor executor_;
   SchedulerCore core_;
   std::vector<RequestHandle> cancelled_;
+  bool arrived_ = false;  // requests, in this round
   std::vector<std::unique_ptr<ScoreJob>> score_jobs_;
 
   mutable std::mutex mutex_;  // guards what follows

@@ -1,6 +1,8 @@
 #include "server/status_page/status_json.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "server/memory_snapshot.h"
 #include "server/version.h"
@@ -45,13 +47,16 @@ Json RowsJson(const ParetoTable& table, const EngineStats& stats) {
   return list;
 }
 
-int Sum(const std::map<std::string, int>& by_class) {
-  int sum = 0;
-  for (const auto& [name, count] : by_class) sum += count;
-  return sum;
+// From the requests that are listed beside them, so that the two never disagree.
+int Count(const std::vector<RunningRequest>& requests, const std::string& model, bool admitted) {
+  return static_cast<int>(
+      std::count_if(requests.begin(), requests.end(), [&](const RunningRequest& request) {
+        return request.model == model && request.admitted == admitted;
+      }));
 }
 
-Json ModelJson(const std::string& name, const Engine& engine) {
+Json ModelJson(const std::string& name, const Engine& engine,
+               const std::vector<RunningRequest>& requests) {
   const EngineStats stats = engine.Stats();
   const MemoryTotals totals = Totals(stats);
   return {{"name", name},
@@ -63,8 +68,8 @@ Json ModelJson(const std::string& name, const Engine& engine) {
           {"saved_bytes", totals.saved_bytes},
           {"weights_bytes", stats.weights_bytes},
           {"workspace_bytes", stats.workspace_bytes},
-          {"running", Sum(stats.running)},
-          {"waiting", Sum(stats.waiting)},
+          {"running", Count(requests, name, true)},
+          {"waiting", Count(requests, name, false)},
           {"configs", ConfigsJson(stats)},
           {"table", RowsJson(engine.table(), stats)}};
 }
@@ -74,6 +79,7 @@ Json RequestJson(const RunningRequest& request) {
   return {{"request_id", request.request_id},
           {"model", request.model},
           {"service_class", request.service_class},
+          {"state", request.admitted ? "running" : "waiting"},
           {"config", request.config},
           {"predicted_peak_bytes", request.predicted_peak_bytes},
           {"prompt_tokens", request.prompt_tokens},
@@ -91,12 +97,11 @@ std::string StatusJson(const Models& models, const RunningRequests& requests,
                  {"ready", health.ready()},
                  {"models", Json::array()},
                  {"requests", Json::array()}};
+  const std::vector<RunningRequest> list = requests.Snapshot();
   for (const auto& [name, engine] : models.engines()) {
-    status["models"].push_back(ModelJson(name, *engine));
+    status["models"].push_back(ModelJson(name, *engine, list));
   }
-  for (const auto& request : requests.Snapshot()) {
-    status["requests"].push_back(RequestJson(request));
-  }
+  for (const auto& request : list) status["requests"].push_back(RequestJson(request));
   return status.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

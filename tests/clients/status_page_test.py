@@ -39,7 +39,7 @@ class StatusPageTest(unittest.TestCase):
         (request,) = status["requests"]
         self.assertEqual((request["request_id"], request["max_tokens"]), ("<b>mine</b>", 2000))
         (model,) = status["models"]
-        self.assertEqual(model["running"], 1)
+        self.assertEqual((request["state"], model["running"], model["waiting"]), ("running", 1, 0))
         self.assertEqual(sum(c["allocated_bytes"] for c in model["configs"]), model["allocated_bytes"])
         (row,) = [r for r in model["table"] if r["name"] == request["config"]]
         self.assertGreaterEqual(row["chosen"], 1)
@@ -47,6 +47,24 @@ class StatusPageTest(unittest.TestCase):
         client.stop_stream(cancel_requests=True)
         wait_until(lambda: not self.status()["requests"], "the request is still shown")
         wait_until(lambda: self.status()["models"][0]["running"] == 0, "the request still runs")
+
+    def test_requests_that_wait(self):
+        client = self.enterContext(triton.InferenceServerClient(self.server.grpc_address))
+        client.start_stream(lambda result, error: None)
+        self.addCleanup(client.stop_stream, cancel_requests=True)
+        # Each takes over half of the memory.
+        for number in range(3):
+            client.async_stream_infer(MODEL, vllm_inputs(PROMPT, stream=True, max_tokens=7000, ignore_eos=True),
+                                      request_id=f"large-{number}", parameters={"kv_config": "bf16-c128"})
+        wait_until(lambda: len(self.status()["requests"]) == 3, "the requests are not shown")
+        wait_until(lambda: self.status()["models"][0]["running"] == 1, "no request runs")
+        status = self.status()
+        self.assertEqual(sorted(r["state"] for r in status["requests"]), ["running", "waiting", "waiting"])
+        self.assertEqual((status["models"][0]["running"], status["models"][0]["waiting"]), (1, 2))
+        waiting = re.compile(r"^kvpareto_requests_waiting{.*} 2$", re.MULTILINE)
+        wait_until(lambda: waiting.search(self.http.get("/metrics").text), "the metric does not show who waits")
+        client.stop_stream(cancel_requests=True)
+        wait_until(lambda: self.status()["models"][0]["waiting"] == 0, "they still wait")
 
     def test_metrics_and_other_paths(self):
         answer = self.http.get("/metrics")
