@@ -101,6 +101,17 @@ absl::Status ReadServiceClasses(YamlMap* root, ServerConfig* config) {
   return absl::OkStatus();
 }
 
+absl::Status ReadHttpLimits(YamlMap* map, HttpLimits* limits) {
+  constexpr std::chrono::milliseconds kShortest{1};
+  http::Limits& connections = limits->connections;
+  KVP_RETURN_IF_ERROR(map->ReadDuration("request_timeout", kShortest, &limits->request_timeout));
+  KVP_RETURN_IF_ERROR(map->ReadDuration("read_timeout", kShortest, &connections.read_timeout));
+  KVP_RETURN_IF_ERROR(map->ReadDuration("idle_timeout", kShortest, &connections.idle_timeout));
+  KVP_RETURN_IF_ERROR(map->ReadDuration("write_timeout", kShortest, &connections.write_timeout));
+  KVP_RETURN_IF_ERROR(map->ReadInt("max_connections", 1, kMaxCount, &connections.max_connections));
+  return map->CheckNoOtherKeys();
+}
+
 absl::Status ReadLimits(YamlMap* map, Limits* limits) {
   using std::chrono::milliseconds;
   KVP_RETURN_IF_ERROR(map->ReadBytes("max_request_bytes", 1024, &limits->max_request_bytes));
@@ -122,6 +133,8 @@ absl::Status ReadLimits(YamlMap* map, Limits* limits) {
   KVP_RETURN_IF_ERROR(
       map->ReadDuration("keepalive_timeout", milliseconds(1000), &limits->keepalive_timeout));
   KVP_RETURN_IF_ERROR(map->ReadDuration("step_stall", milliseconds(1000), &limits->step_stall));
+  KVP_ASSIGN_OR_RETURN(YamlMap http, map->Map("http"));
+  KVP_RETURN_IF_ERROR(ReadHttpLimits(&http, &limits->http));
   return map->CheckNoOtherKeys();
 }
 

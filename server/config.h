@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/engine.h"
+#include "server/http/limits.h"
 #include "server/log.h"
 #include "server/security/tls_files.h"
 #include "server/status.h"
@@ -16,6 +17,13 @@ namespace kvpareto::server {
 struct ModelEntry {
   std::string name;  // as in requests and metric labels
   EngineOptions engine;
+};
+
+// Of OpenAI's API over HTTP, besides those of both transports in Limits.
+struct HttpLimits {
+  // A request's deadline, from its arrival to the end of its answer.
+  std::chrono::milliseconds request_timeout{600'000};
+  http::Limits connections;
 };
 
 struct Limits {
@@ -30,6 +38,7 @@ struct Limits {
   std::chrono::milliseconds keepalive_timeout{20'000};
   // A step that takes longer turns health to NOT_SERVING.
   std::chrono::milliseconds step_stall{60'000};
+  HttpLimits http;
 };
 
 struct SecurityConfig {

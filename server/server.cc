@@ -10,6 +10,7 @@
 #include "grpc/health/v1/health.pb.h"
 #include "server/listen_address.h"
 #include "server/log.h"
+#include "server/openai/error.h"
 #include "server/security/tls.h"
 
 namespace kvpareto::server {
@@ -66,7 +67,7 @@ Server::Server(const ServerConfig& config, std::unique_ptr<Models> models,
       open_inference_service_(resources_, &health_, config.limits.max_streams_per_connection),
       unknown_methods_(access_.get()),
       no_reflection_(access_.get()),
-      openai_api_(resources_),
+      openai_api_(resources_, config.limits.http.request_timeout),
       metrics_port_(metrics_.get(), models_.get(), &running_, &health_) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config,
@@ -115,7 +116,9 @@ absl::Status Server::ListenForHttp(const ServerConfig& config) {
   http::Options options{.address = config.http_address,
                         .max_body_bytes = config.limits.max_request_bytes,
                         .max_header_bytes = config.limits.max_metadata_bytes,
-                        .max_queued_bytes = config.limits.stream_buffer_bytes};
+                        .max_queued_bytes = config.limits.stream_buffer_bytes,
+                        .limits = config.limits.http.connections,
+                        .refusal = openai::ErrorResponse};
   if (config.security.tls.enabled()) {
     KVP_ASSIGN_OR_RETURN(auto context, security::MakeTlsContext(config.security.tls));
     options.tls = security::TlsContextSource(config.security.tls, std::move(context));

@@ -17,6 +17,8 @@ using boost::system::error_code;
 constexpr size_t kReadBytes = size_t{16} << 10;
 // Of requests that a client sends before the last one is answered; beyond that it has to wait.
 constexpr size_t kMaxPipelinedBytes = size_t{64} << 10;
+// For a client that is refused to read that while it still sends.
+constexpr std::chrono::milliseconds kLinger{5'000};
 
 std::string Head(const Response& response, bool keep_alive, const std::string& length) {
   std::string head = "HTTP/1.1 " + std::to_string(response.status) + " ";
@@ -34,6 +36,14 @@ std::string Chunk(const std::string& part) {
   std::snprintf(size, sizeof(size), "%zx\r\n", part.size());
   return size + part + "\r\n";
 }
+
+absl::Status TooLarge(const std::string& what, const std::string& reason, uint64_t max_bytes) {
+  const std::string bytes = std::to_string(max_bytes);
+  return MakeError(absl::StatusCode::kInvalidArgument, reason,
+                   what + " must be at most " + bytes + " bytes", {{"max_bytes", bytes}});
+}
+
+void Disarm(asio::steady_timer* timer) { timer->expires_at(asio::steady_timer::time_point::max()); }
 
 }  // namespace
 
@@ -58,7 +68,7 @@ Connection::Connection(Socket socket, std::shared_ptr<asio::ssl::context> tls,
 
 void Connection::Start() {
   NewParser();
-  Expire(&read_timer_);
+  Arm(&read_timer_, options_->limits.read_timeout, &Connection::OnReadTimeout);
   if (!secure_.has_value()) return Read();
   secure_->async_handshake(asio::ssl::stream_base::server,
                            [self = shared_from_this()](error_code error) {
@@ -67,12 +77,20 @@ void Connection::Start() {
                            });
 }
 
-// Ends the connection unless the timer is cancelled in time.
-void Connection::Expire(asio::steady_timer* timer) {
-  timer->expires_after(options_->io_timeout);
-  timer->async_wait([self = shared_from_this()](error_code error) {
-    if (!error) self->Close();
+void Connection::Arm(asio::steady_timer* timer, std::chrono::milliseconds after,
+                     void (Connection::*expired)()) {
+  timer->expires_after(after);
+  timer->async_wait([self = shared_from_this(), timer, expired](error_code error) {
+    // It may have run out just before it was set anew, or disarmed.
+    if (!error && timer->expiry() <= std::chrono::steady_clock::now()) (self.get()->*expired)();
   });
+}
+
+void Connection::OnReadTimeout() {
+  if (!receiving_ || closing_) return Close();
+  const std::string ms = std::to_string(options_->limits.read_timeout.count());
+  Refuse(408, MakeError(absl::StatusCode::kDeadlineExceeded, "READ_TIMEOUT",
+                        "the request did not arrive within " + ms + " ms", {{"timeout_ms", ms}}));
 }
 
 void Connection::NewParser() {
@@ -80,6 +98,7 @@ void Connection::NewParser() {
   parser_->eager(true);
   parser_->header_limit(static_cast<uint32_t>(options_->max_header_bytes));
   parser_->body_limit(options_->max_body_bytes);
+  receiving_ = false;
   continue_sent_ = false;
 }
 
@@ -100,15 +119,19 @@ void Connection::Read() {
 void Connection::OnRead(error_code error, size_t bytes) {
   if (error) return Close();
   input_.commit(bytes);
-  if (exchange_ == nullptr && !closing_) Parse();
+  if (closing_) input_.consume(input_.size());
+  if (exchange_ == nullptr) Parse();
   Read();
 }
 
 void Connection::Parse() {
   while (exchange_ == nullptr && !closing_ && input_.size() > 0) {
+    if (!std::exchange(receiving_, true)) {
+      Arm(&read_timer_, options_->limits.read_timeout, &Connection::OnReadTimeout);
+    }
     error_code error;
     input_.consume(parser_->put(input_.data(), error));
-    if (error && error != bhttp::error::need_more) return Refuse(error);
+    if (error && error != bhttp::error::need_more) return RefuseUnparsed(error);
     if (parser_->is_done()) return Dispatch();
     if (parser_->is_header_done() && !std::exchange(continue_sent_, true) &&
         parser_->get()[bhttp::field::expect] == "100-continue") {
@@ -118,17 +141,25 @@ void Connection::Parse() {
   }
 }
 
-void Connection::Refuse(error_code error) {
-  Response response{.status = 400, .content_type = "text/plain", .body = "malformed request\n"};
+void Connection::RefuseUnparsed(error_code error) {
   if (error == bhttp::error::body_limit) {
-    response.status = 413;
-    response.body = "the request is too large\n";
-  } else if (error == bhttp::error::header_limit) {
-    response.status = 431;
-    response.body = "the headers are too large\n";
+    return Refuse(413, TooLarge("the body", "REQUEST_TOO_LARGE", options_->max_body_bytes));
   }
+  if (error == bhttp::error::header_limit) {
+    return Refuse(431, TooLarge("the headers", "HEADERS_TOO_LARGE", options_->max_header_bytes));
+  }
+  Refuse(400, MakeError(absl::StatusCode::kInvalidArgument, "MALFORMED_REQUEST",
+                        "this is not HTTP/1.1: " + error.message()));
+}
+
+void Connection::Refuse(int http_status, const absl::Status& error) {
+  Response response{.content_type = "text/plain", .body = std::string(error.message()) + "\n"};
+  if (options_->refusal) response = options_->refusal(error);
+  response.status = http_status;
   keep_alive_ = false;
   closing_ = true;
+  refused_ = true;
+  Disarm(&read_timer_);
   const std::string length = "Content-Length: " + std::to_string(response.body.size()) + "\r\n";
   Queue(Head(response, false, length) + response.body, nullptr);
 }
@@ -139,7 +170,7 @@ std::vector<std::string> Connection::PeerNames() {
 }
 
 void Connection::Dispatch() {
-  read_timer_.cancel();
+  Disarm(&read_timer_);
   auto message = parser_->release();
   // An answer to HEAD would have no body, of which handlers know nothing.
   const bool chunks = message.version() >= 11;
@@ -165,7 +196,7 @@ void Connection::Queue(std::string bytes, std::shared_ptr<ConnectionExchange> fr
 void Connection::Write() {
   if (closed_) return;
   writing_ = true;
-  Expire(&write_timer_);
+  Arm(&write_timer_, options_->limits.write_timeout, &Connection::Close);
   const auto buffer = asio::buffer(output_.front().bytes);
   auto done = [self = shared_from_this()](error_code error, size_t) { self->OnWritten(error); };
   if (plain_.has_value()) return asio::async_write(*plain_, buffer, std::move(done));
@@ -174,13 +205,21 @@ void Connection::Write() {
 
 void Connection::OnWritten(error_code error) {
   writing_ = false;
-  write_timer_.cancel();
+  Disarm(&write_timer_);
   if (error || closed_) return Close();
   const Outgoing& sent = output_.front();
   if (sent.from != nullptr) sent.from->Written(sent.bytes.size());
   output_.pop_front();
   if (!output_.empty()) return Write();
-  if (closing_ && exchange_ == nullptr) Close();
+  if (closing_ && exchange_ == nullptr) refused_ ? Linger() : Close();
+}
+
+// If the socket were closed while the client still sends, its system would drop what it has not
+// read of the answer.
+void Connection::Linger() {
+  error_code ignored;
+  socket().shutdown(Socket::shutdown_send, ignored);
+  Arm(&read_timer_, kLinger, &Connection::Close);
 }
 
 void Connection::AnswerComplete() {
@@ -190,7 +229,7 @@ void Connection::AnswerComplete() {
     if (!writing_) Close();
     return;
   }
-  Expire(&read_timer_);
+  Arm(&read_timer_, options_->limits.idle_timeout, &Connection::OnReadTimeout);
   Parse();
   Read();
 }

@@ -9,6 +9,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -50,16 +51,20 @@ class Connection : public std::enable_shared_from_this<Connection> {
   };
 
   Socket& socket() { return plain_.has_value() ? *plain_ : secure_->next_layer(); }
-  void Expire(boost::asio::steady_timer* timer);
+  void Arm(boost::asio::steady_timer* timer, std::chrono::milliseconds after,
+           void (Connection::*expired)());
+  void OnReadTimeout();
   void NewParser();
   void Read();
   void OnRead(boost::system::error_code error, size_t bytes);
   void Parse();
-  void Refuse(boost::system::error_code error);
+  void RefuseUnparsed(boost::system::error_code error);
+  void Refuse(int http_status, const absl::Status& error);
   void Dispatch();
   std::vector<std::string> PeerNames();
   void Write();
   void OnWritten(boost::system::error_code error);
+  void Linger();
 
   // One of the two.
   std::optional<Socket> plain_;
@@ -78,9 +83,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::deque<Outgoing> output_;
   bool reading_ = false;
   bool writing_ = false;
+  bool receiving_ = false;  // a request has begun
   bool continue_sent_ = false;
   bool keep_alive_ = true;
   bool closing_ = false;  // after what is queued
+  bool refused_ = false;  // and what is queued is a refusal
   bool closed_ = false;
 };
 

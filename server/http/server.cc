@@ -64,7 +64,9 @@ class AsioServer final : public Server {
 
  private:
   void Accept() {
-    if (accepting_ || stop_begun_ || connections_.size() >= options_.max_connections) return;
+    if (accepting_ || stop_begun_ ||
+        connections_.size() >= static_cast<size_t>(options_.limits.max_connections))
+      return;
     accepting_ = true;
     acceptor_.async_accept([this](error_code error, tcp::socket socket) {
       accepting_ = false;

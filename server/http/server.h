@@ -11,6 +11,7 @@
 #include <string>
 
 #include "server/http/exchange.h"
+#include "server/http/limits.h"
 #include "server/status.h"
 
 namespace boost::asio::ssl {
@@ -26,9 +27,10 @@ struct Options {
   uint64_t max_body_bytes = uint64_t{16} << 20;
   uint64_t max_header_bytes = uint64_t{16} << 10;
   uint64_t max_queued_bytes = uint64_t{256} << 10;  // of one answer, for a slow reader
-  int max_connections = 1024;                       // more wait to be accepted
-  // How long a client may take to send a request, or to take what is written.
-  std::chrono::milliseconds io_timeout{60'000};
+  Limits limits;
+  // The answer to what no handler sees (malformed, too large, too slow), but for its status. None:
+  // plain text.
+  std::function<Response(const absl::Status& error)> refusal;
 };
 
 class Server {

@@ -45,6 +45,12 @@ http::Response Api::GetModel(const std::string& name) const {
   return {.body = JsonText(ModelJson(model->name, *model->engine))};
 }
 
+void Api::Complete(security::Caller caller, Endpoint endpoint,
+                   std::shared_ptr<http::Exchange> exchange) const {
+  const auto deadline = std::chrono::steady_clock::now() + request_timeout_;
+  Completion::Start(resources_, std::move(caller), deadline, endpoint, std::move(exchange));
+}
+
 void Api::Handle(std::shared_ptr<http::Exchange> exchange) const {
   static const std::string kModel = "/v1/models/";
   const http::Request& request = exchange->request();
@@ -53,11 +59,10 @@ void Api::Handle(std::shared_ptr<http::Exchange> exchange) const {
   const bool get = request.method == "GET";
   const bool post = request.method == "POST";
   if (post && request.path == "/v1/chat/completions") {
-    return Completion::Start(resources_, *std::move(caller), Endpoint::kChat, std::move(exchange));
+    return Complete(*std::move(caller), Endpoint::kChat, std::move(exchange));
   }
   if (post && request.path == "/v1/completions") {
-    return Completion::Start(resources_, *std::move(caller), Endpoint::kCompletions,
-                             std::move(exchange));
+    return Complete(*std::move(caller), Endpoint::kCompletions, std::move(exchange));
   }
   if (get && request.path == "/v1/models") return exchange->Send(ListModels());
   if (get && request.path.starts_with(kModel) && request.path.size() > kModel.size()) {

@@ -6,11 +6,12 @@
 namespace kvpareto::server::openai {
 
 void Completion::Start(const GenerateResources& resources, security::Caller caller,
-                       Endpoint endpoint, std::shared_ptr<http::Exchange> exchange) {
+                       Generation::Deadline deadline, Endpoint endpoint,
+                       std::shared_ptr<http::Exchange> exchange) {
   std::shared_ptr<Completion> completion(new Completion(exchange));
   const auto parse = [completion, endpoint] { return completion->Parse(endpoint); };
   const auto generation =
-      std::make_shared<Generation>(resources, std::move(caller), parse, std::nullopt, completion);
+      std::make_shared<Generation>(resources, std::move(caller), parse, deadline, completion);
   exchange->OnClosed([generation] { generation->Cancel(); });
   generation->Start();
 }

@@ -13,7 +13,8 @@ namespace kvpareto::server::openai {
 
 class Completion final : public GenerationOutput, public std::enable_shared_from_this<Completion> {
  public:
-  static void Start(const GenerateResources& resources, security::Caller caller, Endpoint endpoint,
+  static void Start(const GenerateResources& resources, security::Caller caller,
+                    Generation::Deadline deadline, Endpoint endpoint,
                     std::shared_ptr<http::Exchange> exchange);
 
   bool OnEvent(const v1::GenerateResponse& event) override;

@@ -43,7 +43,9 @@ default_model: org/b
 service_classes: [batch, default]
 limits: {max_request_bytes: 1MiB, max_metadata_bytes: 8KiB, stream_buffer_bytes: 4096,
          max_streams_per_connection: 7, prepare_threads: 8, max_preparing_requests: 9,
-         keepalive_time: 10s, keepalive_timeout: 5s, step_stall: 2m}
+         keepalive_time: 10s, keepalive_timeout: 5s, step_stall: 2m,
+         http: {request_timeout: 11s, read_timeout: 12s, idle_timeout: 13s, write_timeout: 14s,
+                max_connections: 15}}
 security: {insecure: true, tls: {certificate: c.pem, key: /k.pem, client_ca: ca.pem},
            identities: who.yaml, reflection: false, admin: false}
 drain: {timeout: 1500ms}
@@ -94,6 +96,11 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_EQ(limits.keepalive_time, std::chrono::seconds(10));
   EXPECT_EQ(limits.keepalive_timeout, std::chrono::seconds(5));
   EXPECT_EQ(limits.step_stall, std::chrono::minutes(2));
+  EXPECT_EQ(limits.http.request_timeout, std::chrono::seconds(11));
+  EXPECT_EQ(limits.http.connections.read_timeout, std::chrono::seconds(12));
+  EXPECT_EQ(limits.http.connections.idle_timeout, std::chrono::seconds(13));
+  EXPECT_EQ(limits.http.connections.write_timeout, std::chrono::seconds(14));
+  EXPECT_EQ(limits.http.connections.max_connections, 15);
   EXPECT_EQ(config->drain_timeout, std::chrono::milliseconds(1500));
   EXPECT_EQ(config->log_format, LogFormat::kJson);
 }
@@ -143,6 +150,12 @@ TEST(Config, ExampleShowsTheDefaults) {
   EXPECT_EQ(limits.keepalive_time, plain->limits.keepalive_time);
   EXPECT_EQ(limits.keepalive_timeout, plain->limits.keepalive_timeout);
   EXPECT_EQ(limits.step_stall, plain->limits.step_stall);
+  EXPECT_EQ(limits.http.request_timeout, plain->limits.http.request_timeout);
+  const http::Limits& connections = limits.http.connections;
+  EXPECT_EQ(connections.read_timeout, plain->limits.http.connections.read_timeout);
+  EXPECT_EQ(connections.idle_timeout, plain->limits.http.connections.idle_timeout);
+  EXPECT_EQ(connections.write_timeout, plain->limits.http.connections.write_timeout);
+  EXPECT_EQ(connections.max_connections, plain->limits.http.connections.max_connections);
 }
 
 // The error about an unknown key lists the known ones: the example must have each of them.
@@ -152,8 +165,8 @@ TEST(Config, ExampleHasEveryKey) {
   int keys = 0;
   for (const std::string& yaml :
        {model + "zzz: 1", model + "listen: {zzz: 1}", model + "limits: {zzz: 1}",
-        model + "security: {zzz: 1}", model + "security: {tls: {zzz: 1}}",
-        model + "drain: {zzz: 1}", model + "log: {zzz: 1}",
+        model + "limits: {http: {zzz: 1}}", model + "security: {zzz: 1}",
+        model + "security: {tls: {zzz: 1}}", model + "drain: {zzz: 1}", model + "log: {zzz: 1}",
         std::string("models: [{name: a, path: b, zzz: 1}]"),
         std::string("models: [{name: a, path: b, limits: {zzz: 1}}]")}) {
     const std::string message = MessageOf(yaml);
