@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include "absl/strings/str_format.h"
+#include "clients/cli/credentials.h"
 #include "clients/cli/errors.h"
 #include "clients/cli/interrupt.h"
 
@@ -21,6 +22,8 @@ std::string ProgramHelp(const std::vector<Command>& commands) {
                           std::string(command.summary));
   }
   help += "\nflags of every command:\n" + FlagHelp(kGlobalFlags);
+  help += "\nenvironment:\n  KVPARETO_SERVER       as --server\n";
+  help += kCredentialsHelp;
   help += "\nkvpareto COMMAND --help tells the rest.\n";
   return help;
 }

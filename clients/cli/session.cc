@@ -1,47 +1,14 @@
 #include "clients/cli/session.h"
 
 #include <grpcpp/create_channel.h>
-#include <grpcpp/security/credentials.h>
 
 #include <chrono>
-#include <cstdlib>
-#include <fstream>
-#include <sstream>
 #include <utility>
 
+#include "clients/cli/credentials.h"
+#include "clients/cli/environment.h"
+
 namespace kvpareto::cli {
-
-namespace {
-
-std::string Environment(const char* name, const std::string& absent = "") {
-  const char* value = std::getenv(name);
-  return value != nullptr && *value != '\0' ? value : absent;
-}
-
-// The text of the file that the variable names; "" when it names none.
-absl::StatusOr<std::string> FileOf(const char* variable) {
-  const std::string path = Environment(variable);
-  if (path.empty()) return "";
-  std::ifstream file(path);
-  std::stringstream text;
-  if (file && (text << file.rdbuf())) return text.str();
-  return absl::InvalidArgumentError(std::string(variable) + ": cannot read " + path);
-}
-
-absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> ChannelCredentials() {
-  grpc::SslCredentialsOptions options;
-  for (const auto& [variable, text] : {std::pair("KVPARETO_CA", &options.pem_root_certs),
-                                       std::pair("KVPARETO_CERTIFICATE", &options.pem_cert_chain),
-                                       std::pair("KVPARETO_KEY", &options.pem_private_key)}) {
-    absl::StatusOr<std::string> file = FileOf(variable);
-    if (!file.ok()) return file.status();
-    *text = *std::move(file);
-  }
-  if (options.pem_root_certs.empty()) return grpc::InsecureChannelCredentials();
-  return grpc::SslCredentials(options);
-}
-
-}  // namespace
 
 absl::StatusOr<Session> Session::Open(const Args& args) {
   Session session;
@@ -56,11 +23,14 @@ absl::StatusOr<Session> Session::Open(const Args& args) {
     }
     session.timeout_seconds = seconds;
   }
-  const std::string token = Environment("KVPARETO_TOKEN");
-  if (!token.empty()) session.authorization = "Bearer " + token;
-  absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> credentials = ChannelCredentials();
+  absl::StatusOr<Credentials> credentials = CredentialsOfEnvironment();
   if (!credentials.ok()) return credentials.status();
-  session.channel = grpc::CreateChannel(session.server, *credentials);
+  session.authorization = std::move(credentials->authorization);
+  grpc::ChannelArguments arguments;
+  if (!credentials->server_name.empty()) {
+    arguments.SetSslTargetNameOverride(credentials->server_name);
+  }
+  session.channel = grpc::CreateCustomChannel(session.server, credentials->channel, arguments);
   return session;
 }
 

@@ -20,10 +20,8 @@ struct Session {
   std::optional<double> timeout_seconds;
   std::string authorization;  // header; empty: none
 
-  // Connects lazily: no error here if nobody listens. From the environment, as secrets do not
-  // belong on a command line: KVPARETO_TOKEN, a bearer token; KVPARETO_CA, the file of the
-  // authority that the server's certificate is from (unset: clear text); KVPARETO_CERTIFICATE and
-  // KVPARETO_KEY, files of the client's own certificate.
+  // Connects lazily: no error here if nobody listens. Credentials are those of the environment
+  // (credentials.h).
   static absl::StatusOr<Session> Open(const Args& args);
 
   // Sets the deadline and the credentials, if there are any.

@@ -1,6 +1,7 @@
 """TLS, mutual TLS, bearer tokens and roles, with real clients of every API."""
 import hashlib
 import json
+import os
 import subprocess
 import unittest
 
@@ -82,6 +83,12 @@ def call(channel: grpc.Channel, method: str, token: str | None) -> grpc.StatusCo
         return error.code()
 
 
+def command_line(*words: str, **environment: str) -> subprocess.CompletedProcess:
+    """The program `kvpareto` with these variables alone."""
+    return subprocess.run([os.environ["KVPARETO_CLIENT_BINARY"], *words], env=environment, text=True,
+                          capture_output=True, timeout=60)
+
+
 class TokenTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -136,6 +143,16 @@ class TokenTest(unittest.TestCase):
             client.is_server_live()
         self.assertEqual(caught.exception.status(), "StatusCode.UNAUTHENTICATED")
         self.assertTrue(client.is_server_live(headers={"authorization": f"Bearer {TOKEN}"}))
+
+    def test_command_line(self):
+        def models(**environment: str) -> subprocess.CompletedProcess:
+            return command_line("models", "--server", self.server.grpc_address, **environment)
+        self.assertIn("smollm2", models(KVPARETO_TOKEN=TOKEN).stdout)
+        self.assertIn("CREDENTIALS_MISSING", models().stderr)
+        self.assertIn("CREDENTIALS_UNKNOWN", models(KVPARETO_TOKEN="wrong").stderr)
+        refused = command_line("drain", "--server", self.server.grpc_address, KVPARETO_TOKEN=TOKEN)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("ADMIN_REQUIRED", refused.stderr)
 
     def test_classes(self):
         def classes() -> set:
@@ -213,6 +230,24 @@ class TlsTest(unittest.TestCase):
             self.http(None)
         with self.assertRaises(httpx.HTTPError):
             httpx.get(self.url.replace("https", "http"))
+
+    def test_command_line(self):
+        path = self.certificates.path
+
+        def models(client: str, host: str = "localhost", **environment: str) -> subprocess.CompletedProcess:
+            own = {"KVPARETO_CERTIFICATE": path(f"{client}.pem"), "KVPARETO_KEY": path(f"{client}.key")}
+            environment = {"KVPARETO_CA": path("ca.pem")} | (own if client else {}) | environment
+            return command_line("models", "--timeout", "10", "--server",
+                                f"{host}:{self.server.ports['serving']}", **environment)
+        self.assertIn("smollm2", models("client").stdout)
+        self.assertIn("CREDENTIALS_MISSING", models("stranger").stderr)
+        self.assertIn("smollm2", models("stranger", KVPARETO_TOKEN=TOKEN).stdout)
+        self.assertIn("UNAVAILABLE", models("", KVPARETO_TOKEN=TOKEN).stderr)
+        self.assertIn("UNAVAILABLE", models("client", KVPARETO_SERVER_NAME="other.test").stderr)
+        self.assertIn("smollm2", models("client", host="127.0.0.1", KVPARETO_SERVER_NAME="localhost").stdout)
+        self.assertIn("KVPARETO_CA: cannot read", models("client", KVPARETO_CA="/no/such/file").stderr)
+        self.assertIn("one needs the other", models("client", KVPARETO_KEY="").stderr)
+        self.assertIn("needs KVPARETO_CA", models("client", KVPARETO_CA="").stderr)
 
     def test_certificates_are_reloaded(self):
         def serial() -> str:
