@@ -5,7 +5,8 @@
 #
 # usage: verify_image.sh [WORK [DOCKERFILE]]     WORK: for images, removed at the end (a new folder);
 #                                                DOCKERFILE: docker/Dockerfile.cpu
-# KVPARETO_CCACHE=DIR lends the build a folder of ccache.
+# KVPARETO_CCACHE=DIR lends the build a folder of ccache. KVPARETO_ROOTFS=DIR gets the image's root, for
+# scripts/verify_ecosystem.sh.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 cd "$ROOT"
@@ -74,3 +75,4 @@ kill -TERM "$server_pid"
 wait "$server_pid" || fail "the server ended with status $?"
 server_pid=
 echo "stopped in order"
+[ -z "${KVPARETO_ROOTFS:-}" ] || cp -a "$rootfs/." "$KVPARETO_ROOTFS"

@@ -36,7 +36,7 @@ in_chroot() {
 # serves CHROOT PREFIX CONFIG: the server under PREFIX starts, is ready, answers and stops in order.
 serves() {
   local root=$1 bin=$2/bin config=$3 log=$work/server.log port
-  sed -i 's/^  grpc: .*/  grpc: 127.0.0.1:0/; s/^  metrics: .*/  metrics: 127.0.0.1:0/' "$root/$config"
+  sed -i -E 's/^  (grpc|http|metrics): .*/  \1: 127.0.0.1:0/' "$root/$config"
   (in_chroot "$root" "$bin/kvpareto-server" --check --config="$config")
   (in_chroot "$root" "$bin/kvpareto-server" --config="$config") >"$log" 2>&1 &
   server_pid=$!

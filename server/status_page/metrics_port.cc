@@ -6,6 +6,14 @@
 #include "server/status_page/status_json.h"
 
 namespace kvpareto::server {
+namespace {
+
+// What kubelets and load balancers look at is the status alone.
+http::Response Probe(bool yes) {
+  return {.status = yes ? 200 : 503, .content_type = "text/plain", .body = yes ? "yes\n" : "no\n"};
+}
+
+}  // namespace
 
 void MetricsPort::Handle(std::shared_ptr<http::Exchange> exchange) const {
   exchange->Send(Answer(exchange->request()));
@@ -20,6 +28,8 @@ http::Response MetricsPort::Answer(const http::Request& request) const {
             .body = prometheus::TextSerializer().Serialize(metrics_->Collect())};
   }
   if (request.path == "/status.json") return {.body = StatusJson(*models_, *requests_, *health_)};
+  if (request.path == "/livez") return Probe(health_->live());
+  if (request.path == "/readyz") return Probe(health_->ready());
   if (request.path == "/") {
     // The page holds all it needs; nothing else may run in it or be loaded by it.
     return {.content_type = "text/html; charset=utf-8",
@@ -30,7 +40,7 @@ http::Response MetricsPort::Answer(const http::Request& request) const {
   }
   return {.status = 404,
           .content_type = "text/plain",
-          .body = "this port has / , /metrics and /status.json\n"};
+          .body = "this port has / , /metrics, /status.json, /livez and /readyz\n"};
 }
 
 }  // namespace kvpareto::server

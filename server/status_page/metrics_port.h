@@ -1,5 +1,5 @@
-// The HTTP port for people and Prometheus: /metrics, the status page at /, its data at
-// /status.json.
+// The HTTP port for people, Prometheus and probes: /metrics, the status page at /, its data at
+// /status.json, /livez and /readyz.
 #pragma once
 
 #include <memory>

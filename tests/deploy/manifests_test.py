@@ -33,6 +33,8 @@ HELM_VALUES = {
     "keda": {"autoscaling": {"kind": "keda"}, "networkPolicy": {"enabled": False}},
     "tuner": {"tuner": {"enabled": True, "args": ["measure"]}, "models": {"existingClaim": "mine"},
               "tables": {"own.yaml": "rows: []\n"}},
+    "tls": {"tls": {"secretName": "cert"}, "identities": {"secretName": "who"}},
+    "mutual tls": {"tls": {"secretName": "cert", "mutual": True}, "autoscaling": {"kind": "hpa"}},
     "model image": {"models": {"image": "kvpareto-model:1"}, "nodeSelector": {"disk": "fast"},
                     "tolerations": [{"operator": "Exists"}]},
 }
@@ -41,7 +43,7 @@ HELM_VALUES = {
 def all_renderings() -> dict:
     found = {f"kustomize {name}": kustomize(KUSTOMIZE / "overlays" / name) for name in ("cpu", "gpu")}
     for overlay, components in (("cpu", ["hpa", "monitoring", "tuner"]),
-                                ("gpu", ["keda", "model-from-image"])):
+                                ("gpu", ["keda", "model-from-image", "tls"])):
         with tempfile.TemporaryDirectory() as folder:
             found[f"kustomize {overlay} with {', '.join(components)}"] = kustomize_with(
                 overlay, components, pathlib.Path(folder))
@@ -134,10 +136,16 @@ class ManifestsTest(unittest.TestCase):
 
     def test_probes_tell_alive_from_ready(self):
         def check(_, deployment):
-            container = deployment["spec"]["template"]["spec"]["containers"][0]
-            self.assertNotIn("service", container["livenessProbe"]["grpc"])
-            self.assertEqual(container["readinessProbe"]["grpc"]["service"],
-                             "kvpareto.v1.InferenceService")
+            pod = deployment["spec"]["template"]["spec"]
+            container = pod["containers"][0]
+            live, ready = container["livenessProbe"], container["readinessProbe"]
+            if any(volume["name"] == "tls" for volume in pod["volumes"]):
+                self.assertEqual(live["httpGet"], {"path": "/livez", "port": "metrics"})
+                self.assertEqual(ready["httpGet"], {"path": "/readyz", "port": "metrics"})
+                self.assertNotIn("grpc", live | ready)
+            else:
+                self.assertEqual(live["grpc"], {"port": 50051})
+                self.assertEqual(ready["grpc"]["service"], "kvpareto.v1.InferenceService")
             self.assertGreaterEqual(container["startupProbe"]["periodSeconds"] *
                                     container["startupProbe"]["failureThreshold"], 600)
 
@@ -151,6 +159,32 @@ class ManifestsTest(unittest.TestCase):
             # The endpoint is gone before the server refuses requests.
             self.assertGreater(sleep, pod["containers"][0]["readinessProbe"]["periodSeconds"])
             self.assertGreaterEqual(pod["terminationGracePeriodSeconds"], sleep + drain + 10)
+
+        self.each("Deployment", check)
+
+    def test_files_of_the_configuration_are_mounted(self):
+        def check(objects, deployment):
+            container = deployment["spec"]["template"]["spec"]["containers"][0]
+            folders = {mount["mountPath"] for mount in container["volumeMounts"]}
+            security = self.server_config(objects)["security"]
+            files = list(security.get("tls", {}).values())
+            files += [security["identities"]] if "identities" in security else []
+            self.assertLessEqual({str(pathlib.PurePath(file).parent) for file in files}, folders)
+            self.assertNotEqual("tls" in security, security.get("insecure", False))
+
+        self.each("Deployment", check)
+
+    def test_clients_reach_every_port_that_takes_requests(self):
+        def check(objects, deployment):
+            listen = self.server_config(objects)["listen"]
+            container = deployment["spec"]["template"]["spec"]["containers"][0]
+            ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+            self.assertEqual(ports, {name: int(address.rsplit(":", 1)[1]) for name, address in listen.items()})
+            (service,) = [item for item in of_kind(objects, "Service") if item["spec"].get("clusterIP") != "None"]
+            self.assertEqual({port["name"]: port["port"] for port in service["spec"]["ports"]}, ports)
+            for policy in of_kind(objects, "NetworkPolicy"):
+                open_ports = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+                self.assertEqual(open_ports, set(ports))
 
         self.each("Deployment", check)
 
@@ -202,7 +236,7 @@ class ChartTest(unittest.TestCase):
     def test_wrong_values_are_refused(self):
         for values in ({"autoscaling": {"kind": "magic"}}, {"replicas": "two"}, {"replica": 2},
                        {"config": {"models": []}}, {"config": {"listen": {"grpc": "x"}}},
-                       {"tuner": {"enabled": True}}):
+                       {"tuner": {"enabled": True}}, {"tls": {"secret": "x"}}):
             with self.subTest(values=values), self.assertRaises(helm_python.HelmError):
                 helm(values)
 

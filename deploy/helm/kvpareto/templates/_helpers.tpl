@@ -44,3 +44,35 @@ persistentVolumeClaim:
   readOnly: true
 {{- end }}
 {{- end -}}
+
+{{- /* The value `config`, with the files of the Secrets. */ -}}
+{{- define "kvpareto.config" -}}
+{{- $security := deepCopy (.Values.config.security | default dict) -}}
+{{- if .Values.tls.secretName -}}
+{{- $tls := dict "certificate" "/tls/tls.crt" "key" "/tls/tls.key" -}}
+{{- if .Values.tls.mutual -}}{{- $_ := set $tls "client_ca" "/tls/ca.crt" -}}{{- end -}}
+{{- $_ := set $security "tls" $tls -}}
+{{- $_ := unset $security "insecure" -}}
+{{- end -}}
+{{- if .Values.identities.secretName -}}
+{{- $_ := set $security "identities" "/identities/identities.yaml" -}}
+{{- end -}}
+{{- set (deepCopy .Values.config) "security" $security | toYaml -}}
+{{- end -}}
+
+{{- /* The kubelet's gRPC probes speak clear text only. */ -}}
+{{- define "kvpareto.live" -}}
+{{- if .Values.tls.secretName -}}
+httpGet: {path: /livez, port: metrics}
+{{- else -}}
+grpc: {port: 50051}
+{{- end -}}
+{{- end -}}
+
+{{- define "kvpareto.ready" -}}
+{{- if .Values.tls.secretName -}}
+httpGet: {path: /readyz, port: metrics}
+{{- else -}}
+grpc: {port: 50051, service: kvpareto.v1.InferenceService}
+{{- end -}}
+{{- end -}}
