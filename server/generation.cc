@@ -104,8 +104,12 @@ absl::Status Generation::Submit(Engine::Prepared prepared) {
 void Generation::OnAdmitted(const Plan& plan) {
   plan_ = plan;
   *plan_event_.mutable_plan()->mutable_kv() = ToProto(plan);
+  resources_.running->Update(running_, [](RunningRequest* request) { request->admitted = true; });
+  ShowPlan(plan);
+}
+
+void Generation::ShowPlan(const Plan& plan) {
   resources_.running->Update(running_, [&](RunningRequest* request) {
-    request->admitted = true;
     request->config = ConfigName(plan);
     request->predicted_peak_bytes = plan.predicted_peak_bytes;
   });
@@ -146,6 +150,7 @@ void Generation::OnDelta(Delta delta) {
 
 void Generation::OnPlanChanged(const Plan& plan) {
   plan_ = plan;
+  ShowPlan(plan);
   v1::GenerateResponse event;
   *event.mutable_plan_changed() = ToProto(plan);
   Emit(event);

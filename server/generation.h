@@ -83,6 +83,7 @@ class Generation final : public ResponseSink, public std::enable_shared_from_thi
   absl::Status Submit(Engine::Prepared prepared);
   void SetPlanEvent(const Engine::Prepared& prepared);
   void Register(const Engine::Prepared& prepared);
+  void ShowPlan(const Plan& plan);
   void Emit(const v1::GenerateResponse& event);
   // The verdict on a request that the engine has ended with `status`.
   absl::Status FinalStatus(const absl::Status& status, const Usage& usage);

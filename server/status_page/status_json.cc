@@ -47,6 +47,12 @@ Json RowsJson(const ParetoTable& table, const EngineStats& stats) {
   return list;
 }
 
+uint64_t CachedBytes(const EngineStats& stats) {
+  uint64_t sum = 0;
+  for (const auto& [config, bytes] : stats.cached_bytes) sum += bytes;
+  return sum;
+}
+
 // From the requests that are listed beside them, so that the two never disagree.
 int Count(const std::vector<RunningRequest>& requests, const std::string& model, bool admitted) {
   return static_cast<int>(
@@ -65,6 +71,7 @@ Json ModelJson(const std::string& name, const Engine& engine,
           {"reserved_bytes", totals.reserved_bytes},
           {"allocated_bytes", stats.arena_allocated_bytes},
           {"live_bytes", totals.live_bytes},
+          {"cached_bytes", CachedBytes(stats)},
           {"saved_bytes", totals.saved_bytes},
           {"weights_bytes", stats.weights_bytes},
           {"workspace_bytes", stats.workspace_bytes},

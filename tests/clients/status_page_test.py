@@ -40,7 +40,8 @@ class StatusPageTest(unittest.TestCase):
         self.assertEqual((request["request_id"], request["max_tokens"]), ("<b>mine</b>", 2000))
         (model,) = status["models"]
         self.assertEqual((request["state"], model["running"], model["waiting"]), ("running", 1, 0))
-        self.assertEqual(sum(c["allocated_bytes"] for c in model["configs"]), model["allocated_bytes"])
+        self.assertEqual(sum(c["allocated_bytes"] for c in model["configs"]) + model["cached_bytes"],
+                         model["allocated_bytes"])
         (row,) = [r for r in model["table"] if r["name"] == request["config"]]
         self.assertGreaterEqual(row["chosen"], 1)
         self.assertLessEqual(model["allocated_bytes"], model["reserved_bytes"])
@@ -65,6 +66,25 @@ class StatusPageTest(unittest.TestCase):
         wait_until(lambda: waiting.search(self.http.get("/metrics").text), "the metric does not show who waits")
         client.stop_stream(cancel_requests=True)
         wait_until(lambda: self.status()["models"][0]["waiting"] == 0, "they still wait")
+
+    def test_a_request_that_becomes_smaller(self):
+        client = self.enterContext(triton.InferenceServerClient(self.server.grpc_address))
+        client.start_stream(lambda result, error: None)
+        self.addCleanup(client.stop_stream, cancel_requests=True)
+
+        def ask(request_id: str, **parameters) -> None:
+            inputs = vllm_inputs(PROMPT * 60, stream=True, max_tokens=6000, ignore_eos=True)
+            client.async_stream_infer(MODEL, inputs, request_id=request_id, parameters=parameters)
+
+        def shown() -> dict:
+            return {r["request_id"]: r for r in self.status()["requests"]}
+        ask("yielding", kv_accuracy_target=0.5)
+        wait_until(lambda: shown().get("yielding", {"generated_tokens": 0})["generated_tokens"] > 0, "nothing runs")
+        before = shown()["yielding"]["config"]
+        ask("rigid", kv_config="bf16-c128")
+        wait_until(lambda: shown()["yielding"]["config"] != before, "no request has become smaller")
+        client.stop_stream(cancel_requests=True)
+        wait_until(lambda: not shown(), "they still run")
 
     def test_metrics_and_other_paths(self):
         answer = self.http.get("/metrics")
