@@ -120,7 +120,9 @@ def draw_panel(axes, panel: dict, url: str, start: float, end: float) -> None:
     axes.set_title(panel["title"], loc="left", fontsize=8)
     found, rows = [], []
     for target in panel["targets"]:
-        query = fill_in(target["expr"], interval="6s", time_range=f"{end - start:.0f}s")
+        # A number alone is to be that of a minute, not of the last moment.
+        interval = "60s" if panel["type"] in ("stat", "gauge") else "6s"
+        query = fill_in(target["expr"], interval=interval, time_range=f"{end - start:.0f}s")
         begin = end if target["instant"] else start
         for labels, points in query_range(url, query, begin, end, 1):
             found.append((label_of(target["legendFormat"], labels), points))

@@ -5,8 +5,8 @@
 #
 # usage: verify_image.sh [WORK [DOCKERFILE]]     WORK: for images, removed at the end (a new folder);
 #                                                DOCKERFILE: docker/Dockerfile.cpu
-# KVPARETO_CCACHE=DIR lends the build a folder of ccache. KVPARETO_ROOTFS=DIR gets the image's root, for
-# scripts/verify_ecosystem.sh.
+# KVPARETO_CCACHE=DIR lends the build a folder of ccache. KVPARETO_ROOTFS=DIR gets a copy of the
+# image's root, for scripts/verify_ecosystem.py.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 cd "$ROOT"
@@ -45,6 +45,7 @@ bytes=$(du --summarize --bytes "$rootfs" | cut -f1)
 echo "size: $((bytes / 1000000)) MB; packages: $(find "$rootfs/var/lib/dpkg/status.d" -type f -printf '%f ')"
 [ "$bytes" -lt "$MAX_BYTES" ] || [ "$dockerfile" != docker/Dockerfile.cpu ] ||
   fail "the image has $bytes bytes; at most $MAX_BYTES"
+[ -z "${KVPARETO_ROOTFS:-}" ] || { mkdir -p "$KVPARETO_ROOTFS" && cp -a "$rootfs/." "$KVPARETO_ROOTFS"; }
 b inspect --type image --format '{{.OCIv1.Config.User}} {{.OCIv1.Config.Entrypoint}}' \
   localhost/kvpareto:test
 
@@ -75,4 +76,3 @@ kill -TERM "$server_pid"
 wait "$server_pid" || fail "the server ended with status $?"
 server_pid=
 echo "stopped in order"
-[ -z "${KVPARETO_ROOTFS:-}" ] || cp -a "$rootfs/." "$KVPARETO_ROOTFS"
