@@ -46,22 +46,35 @@ absl::StatusOr<std::vector<Value>> BindArguments(const Builtin& builtin,
   return positional;
 }
 
-absl::StatusOr<Value> GetAttribute(const Value& object, std::string_view name) {
+absl::StatusOr<Value> GetAttribute(Budget& budget, const Value& object, std::string_view name) {
   const Value* found = nullptr;
   if (object.is_undefined()) return ReadUndefined(object);
-  if (const Dict* dict = object.AsDict()) found = dict->Find(name);
-  if (const Namespace* space = object.AsNamespace()) found = space->Find(name);
+  if (const Dict* dict = object.AsDict()) {
+    KVP_RETURN_IF_ERROR(budget.Charge(dict->entries.size()));
+    found = dict->Find(name);
+  }
+  if (const Namespace* space = object.AsNamespace()) {
+    KVP_RETURN_IF_ERROR(budget.Charge(space->entries.size()));
+    found = space->Find(name);
+  }
   if (found != nullptr) return *found;
   return Value::MakeUndefined("attribute '" + std::string(name) + "' of a " +
                               std::string(object.TypeName()));
 }
 
-absl::StatusOr<bool> Contains(const Value& container, const Value& item) {
+absl::StatusOr<bool> AreEqual(Budget& budget, const Value& a, const Value& b) {
+  KVP_RETURN_IF_ERROR(budget.Charge(std::min(Weight(a), Weight(b))));
+  return Equal(a, b);
+}
+
+absl::StatusOr<bool> Contains(Budget& budget, const Value& container, const Value& item) {
   if (const std::string* text = container.AsString()) {
     const std::string* part = item.AsString();
     if (part == nullptr) return Failed("'in <str>' needs a string on its left");
+    KVP_RETURN_IF_ERROR(budget.ChargeSearch(text->size(), part->size()));
     return text->find(*part) != text->npos;
   }
+  KVP_RETURN_IF_ERROR(budget.Charge(Weight(container)));
   if (const Dict* dict = container.AsDict()) {
     const std::string* key = item.AsString();
     return key != nullptr && dict->Find(*key) != nullptr;
@@ -74,7 +87,8 @@ absl::StatusOr<bool> Contains(const Value& container, const Value& item) {
   return Failed("a " + std::string(container.TypeName()) + " contains nothing");
 }
 
-absl::StatusOr<int> Compare(const Value& a, const Value& b) {
+absl::StatusOr<int> Compare(Budget& budget, const Value& a, const Value& b) {
+  KVP_RETURN_IF_ERROR(budget.Charge(std::min(Weight(a), Weight(b))));
   int64_t x = 0, y = 0;
   if (a.ToInteger(&x) && b.ToInteger(&y)) return x < y ? -1 : x > y ? 1 : 0;
   const std::string* s = a.AsString();

@@ -57,11 +57,13 @@ absl::StatusOr<std::vector<Value>> BindArguments(const Builtin& builtin,
                                                  std::vector<std::pair<std::string, Value>> named);
 
 // object.name of a value, in the way of Jinja; undefined when there is none.
-absl::StatusOr<Value> GetAttribute(const Value& object, std::string_view name);
+absl::StatusOr<Value> GetAttribute(Budget& budget, const Value& object, std::string_view name);
+// a == b.
+absl::StatusOr<bool> AreEqual(Budget& budget, const Value& a, const Value& b);
 // `item in container`.
-absl::StatusOr<bool> Contains(const Value& container, const Value& item);
+absl::StatusOr<bool> Contains(Budget& budget, const Value& container, const Value& item);
 // < and friends: negative, 0 or positive. Errors: values that have no order.
-absl::StatusOr<int> Compare(const Value& a, const Value& b);
+absl::StatusOr<int> Compare(Budget& budget, const Value& a, const Value& b);
 
 // json.dumps(value, ensure_ascii=False, indent=indent); indent < 0: on one line.
 absl::StatusOr<std::string> ToJson(Budget& budget, const Value& value, int indent);

@@ -21,6 +21,9 @@ absl::StatusOr<Value> Evaluator::Evaluate(const ExprPtr& expr) {
 }
 
 absl::StatusOr<Value> Evaluator::Evaluate(const Name& name) {
+  size_t names = 0;  // that are looked through at most
+  for (const Variables& scope : scopes_) names += scope.size();
+  KVP_RETURN_IF_ERROR(budget_.Charge(names));
   const Value* value = Lookup(name.name);
   return value != nullptr ? *value : Value::MakeUndefined("'" + name.name + "'");
 }
@@ -40,6 +43,7 @@ absl::StatusOr<Value> Evaluator::Evaluate(const DictLiteral& dict) {
     KVP_ASSIGN_OR_RETURN(const Value key, Evaluate(key_expr));
     KVP_ASSIGN_OR_RETURN(Value value, Evaluate(value_expr));
     if (key.AsString() == nullptr) return Unsupported("a dict key that is no string");
+    KVP_RETURN_IF_ERROR(budget_.Charge(entries.entries.size()));
     entries.Set(*key.AsString(), std::move(value));
   }
   return MakeDict(std::move(entries.entries));
@@ -47,7 +51,7 @@ absl::StatusOr<Value> Evaluator::Evaluate(const DictLiteral& dict) {
 
 absl::StatusOr<Value> Evaluator::Evaluate(const Attribute& attribute) {
   KVP_ASSIGN_OR_RETURN(const Value object, Evaluate(attribute.object));
-  return GetAttribute(object, attribute.name);
+  return GetAttribute(budget_, object, attribute.name);
 }
 
 absl::StatusOr<Value> Evaluator::Evaluate(const Subscript& subscript) {

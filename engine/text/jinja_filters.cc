@@ -127,11 +127,11 @@ absl::StatusOr<Value> Json(Budget& budget, const Value& self, Args args) {
 absl::StatusOr<Value> Same(Budget&, const Value& self, Args) { return self; }
 
 // One value; `a.b` reads attribute b of attribute a.
-absl::StatusOr<Value> AttributePath(Value value, const Value& path) {
+absl::StatusOr<Value> AttributePath(Budget& budget, Value value, const Value& path) {
   const std::string* text = path.AsString();
   if (text == nullptr) return Unsupported("an attribute that is not named by a string");
   for (const std::string& name : Split(*text, ".", -1)) {
-    KVP_ASSIGN_OR_RETURN(value, GetAttribute(value, name));
+    KVP_ASSIGN_OR_RETURN(value, GetAttribute(budget, value, name));
   }
   return value;
 }
@@ -164,7 +164,7 @@ absl::StatusOr<Value> SelectByAttribute(Budget& budget, const Value& self, Args 
   KVP_ASSIGN_OR_RETURN(const std::vector<Value> elements, ChargedElements(budget, self));
   std::vector<Value> out;
   for (const Value& element : elements) {
-    KVP_ASSIGN_OR_RETURN(const Value attribute, AttributePath(element, args[0]));
+    KVP_ASSIGN_OR_RETURN(const Value attribute, AttributePath(budget, element, args[0]));
     KVP_ASSIGN_OR_RETURN(const bool passes, Passes(budget, attribute, args[1], args[2]));
     if (passes == kKeep) out.push_back(element);
   }
@@ -183,7 +183,7 @@ absl::StatusOr<Value> Map(Budget& budget, const Value& self, Args args) {
       const std::vector<Value> arguments(filter->parameters.size());
       KVP_ASSIGN_OR_RETURN(element, filter->call(budget, element, arguments));
     } else {
-      KVP_ASSIGN_OR_RETURN(element, AttributePath(element, args[1]));
+      KVP_ASSIGN_OR_RETURN(element, AttributePath(budget, element, args[1]));
       if (element.is_undefined() && !args[2].is_undefined()) element = args[2];
     }
   }

@@ -103,7 +103,8 @@ absl::StatusOr<Value> Find(Budget& budget, const Value& self, Args args) {
   return Value::Int(at == text.npos ? -1 : CharacterCount(text.substr(0, at)));
 }
 
-absl::StatusOr<Value> Get(Budget&, const Value& self, Args args) {
+absl::StatusOr<Value> Get(Budget& budget, const Value& self, Args args) {
+  KVP_RETURN_IF_ERROR(budget.Charge(self.AsDict()->entries.size()));
   const std::string* key = args[0].AsString();
   const Value* found = key == nullptr ? nullptr : self.AsDict()->Find(*key);
   if (found != nullptr) return *found;

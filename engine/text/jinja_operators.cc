@@ -106,20 +106,13 @@ absl::StatusOr<Value> ApplyOperator(Budget& budget, BinaryOp op, const Value& le
                                     const Value& right) {
   switch (op) {
     case BinaryOp::kEqual:
-    case BinaryOp::kNotEqual:
-      if (const std::string* text = left.AsString()) {
-        KVP_RETURN_IF_ERROR(budget.Charge(text->size()));
-      }
-      return Value::Bool(Equal(left, right) == (op == BinaryOp::kEqual));
+    case BinaryOp::kNotEqual: {
+      KVP_ASSIGN_OR_RETURN(const bool equal, AreEqual(budget, left, right));
+      return Value::Bool(equal == (op == BinaryOp::kEqual));
+    }
     case BinaryOp::kIn:
     case BinaryOp::kNotIn: {
-      const std::string* part = left.AsString();
-      if (const std::string* text = right.AsString(); text != nullptr && part != nullptr) {
-        KVP_RETURN_IF_ERROR(budget.ChargeSearch(text->size(), part->size()));
-      } else if (const List* list = right.AsList()) {
-        KVP_RETURN_IF_ERROR(budget.ChargeElements(list->items.size()));
-      }
-      KVP_ASSIGN_OR_RETURN(const bool contains, Contains(right, left));
+      KVP_ASSIGN_OR_RETURN(const bool contains, Contains(budget, right, left));
       return Value::Bool(contains == (op == BinaryOp::kIn));
     }
     case BinaryOp::kConcat: {
@@ -132,7 +125,7 @@ absl::StatusOr<Value> ApplyOperator(Budget& budget, BinaryOp op, const Value& le
     case BinaryOp::kLessEqual:
     case BinaryOp::kGreater:
     case BinaryOp::kGreaterEqual: {
-      KVP_ASSIGN_OR_RETURN(const int order, Compare(left, right));
+      KVP_ASSIGN_OR_RETURN(const int order, Compare(budget, left, right));
       if (op == BinaryOp::kLess) return Value::Bool(order < 0);
       if (op == BinaryOp::kLessEqual) return Value::Bool(order <= 0);
       if (op == BinaryOp::kGreater) return Value::Bool(order > 0);
@@ -179,7 +172,7 @@ absl::StatusOr<Value> ApplySlice(Budget& budget, const Value& object, const Valu
 }
 
 absl::StatusOr<Value> ApplySubscript(Budget& budget, const Value& object, const Value& index) {
-  if (const std::string* key = index.AsString()) return GetAttribute(object, *key);
+  if (const std::string* key = index.AsString()) return GetAttribute(budget, object, *key);
   if (object.is_undefined()) return ReadUndefined(object);
   int64_t i = 0;
   const bool is_text = object.AsString() != nullptr;

@@ -34,13 +34,13 @@ bool IsCallable(const Value& v) { return v.Is<Function>() || v.Is<const Macro*>(
 
 template <bool kNegate>
 absl::StatusOr<Value> EqualTest(Budget& budget, const Value& self, Args args) {
-  KVP_RETURN_IF_ERROR(budget.Charge());
-  return Value::Bool(Equal(self, args[0]) != kNegate);
+  KVP_ASSIGN_OR_RETURN(const bool equal, AreEqual(budget, self, args[0]));
+  return Value::Bool(equal != kNegate);
 }
 
 template <bool (*kHolds)(int)>
-absl::StatusOr<Value> OrderTest(Budget&, const Value& self, Args args) {
-  KVP_ASSIGN_OR_RETURN(const int order, Compare(self, args[0]));
+absl::StatusOr<Value> OrderTest(Budget& budget, const Value& self, Args args) {
+  KVP_ASSIGN_OR_RETURN(const int order, Compare(budget, self, args[0]));
   return Value::Bool(kHolds(order));
 }
 bool IsLess(int order) { return order < 0; }
@@ -48,8 +48,8 @@ bool IsLessEqual(int order) { return order <= 0; }
 bool IsGreater(int order) { return order > 0; }
 bool IsGreaterEqual(int order) { return order >= 0; }
 
-absl::StatusOr<Value> InTest(Budget&, const Value& self, Args args) {
-  KVP_ASSIGN_OR_RETURN(const bool contains, Contains(args[0], self));
+absl::StatusOr<Value> InTest(Budget& budget, const Value& self, Args args) {
+  KVP_ASSIGN_OR_RETURN(const bool contains, Contains(budget, args[0], self));
   return Value::Bool(contains);
 }
 

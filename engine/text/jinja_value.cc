@@ -23,6 +23,11 @@ int DepthOf(const Value& value) {
   return 0;
 }
 
+// The sum over `parts`, each a value with its container's own overhead.
+size_t AddWeight(size_t sum, const Value& part) {
+  return std::min(sum + sizeof(Value) + Weight(part), kMaxWeight);
+}
+
 bool EqualLists(const List& a, const List& b) {
   return std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(), Equal);
 }
@@ -99,7 +104,10 @@ absl::Status ReadUndefined(const Value& undefined) {
 
 absl::StatusOr<Value> MakeList(std::vector<Value> items) {
   List list{std::move(items), 1};
-  for (const Value& item : list.items) list.depth = std::max(list.depth, DepthOf(item) + 1);
+  for (const Value& item : list.items) {
+    list.depth = std::max(list.depth, DepthOf(item) + 1);
+    list.weight = AddWeight(list.weight, item);
+  }
   if (list.depth > kMaxDepth) return Failed("a list is nested too deeply");
   return Value(std::make_shared<const List>(std::move(list)));
 }
@@ -108,9 +116,17 @@ absl::StatusOr<Value> MakeDict(std::vector<std::pair<std::string, Value>> entrie
   Dict dict{std::move(entries), 1};
   for (const auto& [key, value] : dict.entries) {
     dict.depth = std::max(dict.depth, DepthOf(value) + 1);
+    dict.weight = AddWeight(dict.weight + key.size(), value);
   }
   if (dict.depth > kMaxDepth) return Failed("a dict is nested too deeply");
   return Value(std::make_shared<const Dict>(std::move(dict)));
+}
+
+size_t Weight(const Value& value) {
+  if (const std::string* text = value.AsString()) return text->size();
+  if (const List* list = value.AsList()) return list->weight;
+  if (const Dict* dict = value.AsDict()) return dict->weight;
+  return 0;
 }
 
 bool Equal(const Value& a, const Value& b) {

@@ -24,13 +24,15 @@ struct None {};
 
 struct List {
   std::vector<Value> items;
-  int depth = 1;  // of nesting
+  int depth = 1;      // of nesting
+  size_t weight = 0;  // of its values: see Weight
 };
 
 // In insertion order, as Python's.
 struct Dict {
   std::vector<std::pair<std::string, Value>> entries;
   int depth = 1;
+  size_t weight = 0;
 
   const Value* Find(std::string_view key) const;
 };
@@ -115,7 +117,11 @@ absl::Status ReadUndefined(const Value& undefined);
 absl::StatusOr<Value> MakeList(std::vector<Value> items);
 absl::StatusOr<Value> MakeDict(std::vector<std::pair<std::string, Value>> entries);
 
-// As Python's ==.
+// About how many bytes one visit to all of a value reads. What a value holds twice counts twice: lists
+// of lists that are shared are small in memory and huge to walk. At most kMaxWeight.
+size_t Weight(const Value& value);
+inline constexpr size_t kMaxWeight = size_t{1} << 40;
+// As Python's ==. Reads no more than the lighter one's weight.
 bool Equal(const Value& a, const Value& b);
 // As Python's str(). Errors: undefined, and containers (whose str() no template should need).
 absl::StatusOr<std::string> ToText(const Value& value);

@@ -154,7 +154,14 @@ TEST(ChatTemplate, WorkAndMemoryAreBounded) {
         "{% endfor %}",
         "{% for i in range(99999) %}{% set x = namespace() %}{% endfor %}",
         "{% set a = ('x' * 9999999) %}{{ [a, a, a, a] | join }}",
-        "{% set a = ('x' * 9999999) %}{{ [a, a, a, a] | tojson }}"}) {
+        "{% set a = ('x' * 9999999) %}{{ [a, a, a, a] | tojson }}",
+        // Small in memory, 2^60 values to walk.
+        "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
+        "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
+        "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
+        "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a in [ns.b] }}",
+        "{% set a = 'x' * 9999999 %}{% set b = 'x' * 9999999 %}{% for i in range(99999) %}"
+        "{% if a < b %}{% endif %}{% endfor %}"}) {
     const auto text = Render(source);
     ASSERT_FALSE(text.ok()) << source;
     EXPECT_EQ(Reason(text.status()), "CHAT_TEMPLATE_FAILED") << source << text.status();
