@@ -22,6 +22,18 @@ std::string CodecName(const std::string& bits, const std::string& granularity, i
   return absl::StrCat("int", bits, "-", granularity, grouped ? absl::StrCat("-g", group) : "");
 }
 
+// More than anyone could measure; bounds what a file can ask for.
+constexpr double kMaxConfigs = 100'000;
+
+// How many combinations the grid has.
+double CountOf(const SpaceGrid& grid) {
+  const double pairs = grid.pairs.empty() ? 1.0 * grid.bits.size() * grid.k_granularity.size() *
+                                                grid.v_granularity.size() * grid.group.size()
+                                          : 1.0 * grid.pairs.size();
+  return pairs * grid.transforms.size() * grid.layers.size() * grid.sink.size() *
+         grid.recent.size() * grid.chunk.size();
+}
+
 // "K/V" codec names of a grid, from either form.
 absl::StatusOr<std::vector<std::string>> PairsOf(const SpaceGrid& grid) {
   if (!grid.pairs.empty() && !grid.bits.empty()) {
@@ -178,7 +190,12 @@ absl::StatusOr<std::vector<SpaceConfig>> ExpandSpace(const SearchSpace& space) {
     all.push_back({.named = {name, config}, .group = group});
     return absl::OkStatus();
   };
+  double count = static_cast<double>(all.size());
   for (const SpaceGrid& grid : space.grids) {
+    count += CountOf(grid);
+    if (count > kMaxConfigs) {
+      return SpaceError(absl::StrCat("more than ", kMaxConfigs, " combinations"));
+    }
     KVP_ASSIGN_OR_RETURN(const std::vector<std::string> pairs, PairsOf(grid));
     KVP_RETURN_IF_ERROR(ForEachTail(grid, [&](const std::string& words) -> absl::Status {
       for (const std::string& pair : pairs) {

@@ -100,9 +100,12 @@ class Reader {
   void ReadText(YamlMap map) {
     TextSpec& text = spec_.text;
     ReadFiles(map, text.files);
-    text.accuracy.contexts = {1024, 4096};
+    const std::vector<int64_t> default_contexts = {1024, 4096};
+    text.accuracy.contexts = default_contexts;
     text.accuracy.decode_tokens = 128;
     Wholes(map, "contexts", 2, kMaxTokens, text.accuracy.contexts);
+    // Refused already, but what is read next looks at the longest.
+    if (text.accuracy.contexts.empty()) text.accuracy.contexts = default_contexts;
     for (size_t i = 1; i < text.accuracy.contexts.size(); ++i) {
       if (text.accuracy.contexts[i] <= text.accuracy.contexts[i - 1]) {
         map.Fail("contexts", "must ascend");

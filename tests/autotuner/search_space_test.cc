@@ -30,6 +30,15 @@ TEST(ExpandSpaceTest, EveryCombinationAndABf16OfEveryChunk) {
   }
 }
 
+TEST(ExpandSpaceTest, RefusesMoreCombinationsThanCanBeMeasured) {
+  const std::vector<int64_t> many(1000, 64);
+  SearchSpace space;
+  space.grids.push_back({.pairs = {"bf16/bf16"}, .sink = many, .recent = many, .chunk = many});
+  const auto all = ExpandSpace(space);
+  ASSERT_FALSE(all.ok());
+  EXPECT_EQ(GetErrorInfo(all.status())->reason, "SEARCH_SPACE_INVALID");
+}
+
 TEST(ExpandSpaceTest, CodecsFromBitsGranularityAndGroup) {
   SearchSpace space;
   space.grids.push_back({.bits = {"8/4", "4/4"},

@@ -60,6 +60,8 @@ TEST(TuneSpecTest, RefusalsNameFileLineAndKey) {
             std::string::npos);
   EXPECT_NE(Refusal(Replaced(kSmall, "schema_version: 1", "schema_version: 2")).find(":1: "),
             std::string::npos);
+  EXPECT_EQ(Refusal(Replaced(kSmall, "[256, 512]", "longest")),
+            "dir/run.yaml:9: text.contexts: expected a list");
   EXPECT_NE(Refusal("a: [").find("not YAML"), std::string::npos);
 }
 
