@@ -138,13 +138,19 @@ absl::Status ReadLimits(YamlMap* map, Limits* limits) {
   return map->CheckNoOtherKeys();
 }
 
-absl::Status ReadLog(YamlMap* map, LogFormat* format) {
-  std::string text = "text";
-  KVP_RETURN_IF_ERROR(map->Read("format", &text));
-  if (text != "text" && text != "json") {
-    return map->Error("format", "\"" + text + "\" must be text or json");
+absl::Status ReadLog(YamlMap* map, LogOptions* log) {
+  std::string format = "text", level = "info";
+  KVP_RETURN_IF_ERROR(map->Read("format", &format));
+  if (format != "text" && format != "json") {
+    return map->Error("format", "\"" + format + "\" must be text or json");
   }
-  *format = text == "json" ? LogFormat::kJson : LogFormat::kText;
+  log->format = format == "json" ? LogFormat::kJson : LogFormat::kText;
+  KVP_RETURN_IF_ERROR(map->Read("level", &level));
+  const std::optional<LogLevel> found = FindLogLevel(level);
+  if (!found.has_value()) {
+    return map->Error("level", "\"" + level + "\" must be debug, info, warning or error");
+  }
+  log->level = *found;
   return map->CheckNoOtherKeys();
 }
 
@@ -221,7 +227,7 @@ absl::StatusOr<ServerConfig> ParseServerConfig(const std::string& yaml,
       drain.ReadDuration("timeout", std::chrono::milliseconds(0), &config.drain_timeout));
   KVP_RETURN_IF_ERROR(drain.CheckNoOtherKeys());
   KVP_ASSIGN_OR_RETURN(YamlMap log, root.Map("log"));
-  KVP_RETURN_IF_ERROR(ReadLog(&log, &config.log_format));
+  KVP_RETURN_IF_ERROR(ReadLog(&log, &config.log));
   KVP_RETURN_IF_ERROR(root.CheckNoOtherKeys());
   return config;
 }

@@ -61,7 +61,7 @@ struct ServerConfig {
   Limits limits;
   SecurityConfig security;
   std::chrono::milliseconds drain_timeout{30'000};
-  LogFormat log_format = LogFormat::kText;
+  LogOptions log;
 };
 
 // Relative paths are relative to `folder`. Errors: INVALID_ARGUMENT (CONFIG_INVALID) with file,

@@ -52,6 +52,7 @@ absl::Status SlowReader(uint64_t buffer_bytes) {
 }
 
 void Generation::Start() {
+  request_id_ = MakeRequestId();  // for the log, whatever comes
   if (!caller_.ok()) return End(caller_.status(), Usage{});
   const bool accepted = resources_.workers->TryRun([self = shared_from_this()] {
     if (const absl::Status status = self->Prepare(); !status.ok()) self->End(status, Usage{});
@@ -61,15 +62,16 @@ void Generation::Start() {
 
 absl::Status Generation::Prepare() {
   KVP_ASSIGN_OR_RETURN(v1::GenerateRequest proto, parse_());
-  request_id_ = TruncateUtf8(proto.request_id(), kMaxRequestIdBytes);  // for the log of a refusal
+  if (!proto.request_id().empty()) {
+    request_id_ = TruncateUtf8(proto.request_id(), kMaxRequestIdBytes);  // also of a refusal
+  }
   KVP_ASSIGN_OR_RETURN(const Models::Entry model, resources_.models->Find(proto.model()));
   engine_ = model.engine;
   labels_.model = model.name;
   KVP_RETURN_IF_ERROR(caller_->ResolveClass(&proto));
   KVP_ASSIGN_OR_RETURN(Request request, ToRequest(proto, *resources_.service_classes));
   labels_.service_class = request.service_class;
-  if (request.request_id.empty()) request.request_id = MakeRequestId();
-  request_id_ = request.request_id;
+  request.request_id = request_id_;
   detail_ = {.ids = proto.response().token_ids(), .logprobs = proto.response().has_top_logprobs()};
   request.deadline = deadline_;
   // An expired deadline must not become the most urgent one of the queue.
@@ -136,6 +138,13 @@ void Generation::Register(const Engine::Prepared& prepared) {
   running_->max_tokens = int64_t{prepared.max_tokens} * prepared.request.num_sequences;
   running_->start = std::chrono::steady_clock::now();
   resources_.running->Add(running_);
+  LogDebug("request accepted", {{"request_id", request_id_},
+                                {"caller", caller_->name()},
+                                {"model", labels_.model},
+                                {"class", labels_.service_class},
+                                {"config", running_->config},
+                                {"prompt_tokens", running_->prompt_tokens},
+                                {"max_tokens", running_->max_tokens}});
 }
 
 void Generation::OnDelta(Delta delta) {

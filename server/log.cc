@@ -2,6 +2,8 @@
 
 #include <google/protobuf/stubs/logging.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -14,7 +16,10 @@
 namespace kvpareto::server {
 namespace {
 
+constexpr std::array<std::string_view, 4> kLevelNames = {"debug", "info", "warning", "error"};
+
 std::atomic<LogFormat> log_format{LogFormat::kText};
+std::atomic<LogLevel> log_level{LogLevel::kInfo};
 
 nlohmann::json ToJson(const LogField& field) {
   return std::visit([](const auto& value) { return nlohmann::json(value); }, field.value);
@@ -33,17 +38,28 @@ std::string ToText(const LogField& field) {
   return plain ? *text : Dump(*text);
 }
 
-void Log(std::string_view level, std::string_view event, std::initializer_list<LogField> fields) {
+void Log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
+  if (level < log_level.load()) return;
   const std::string time =
       absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone());
-  std::string line = FormatLogLine(log_format.load(), time, level, event, fields);
+  std::string line = FormatLogLine(log_format.load(), time, kLevelNames[static_cast<size_t>(level)],
+                                   event, fields);
   line += '\n';
   std::fwrite(line.data(), 1, line.size(), stderr);  // one call: stdio locks the stream
 }
 
 }  // namespace
 
-void SetLogFormat(LogFormat format) { log_format = format; }
+void SetLogOptions(const LogOptions& options) {
+  log_format = options.format;
+  log_level = options.level;
+}
+
+std::optional<LogLevel> FindLogLevel(std::string_view name) {
+  const auto found = std::find(kLevelNames.begin(), kLevelNames.end(), name);
+  if (found == kLevelNames.end()) return std::nullopt;
+  return static_cast<LogLevel>(found - kLevelNames.begin());
+}
 
 std::string FormatLogLine(LogFormat format, std::string_view time, std::string_view level,
                           std::string_view event, std::initializer_list<LogField> fields) {
@@ -69,14 +85,17 @@ std::string FormatLogLine(LogFormat format, std::string_view time, std::string_v
   return line;
 }
 
+void LogDebug(std::string_view event, std::initializer_list<LogField> fields) {
+  Log(LogLevel::kDebug, event, fields);
+}
 void LogInfo(std::string_view event, std::initializer_list<LogField> fields) {
-  Log("info", event, fields);
+  Log(LogLevel::kInfo, event, fields);
 }
 void LogWarning(std::string_view event, std::initializer_list<LogField> fields) {
-  Log("warning", event, fields);
+  Log(LogLevel::kWarning, event, fields);
 }
 void LogError(std::string_view event, std::initializer_list<LogField> fields) {
-  Log("error", event, fields);
+  Log(LogLevel::kError, event, fields);
 }
 
 void SilenceProtobufLog() { google::protobuf::SetLogHandler(nullptr); }

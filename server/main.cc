@@ -56,12 +56,23 @@ int Fail(const std::string& event, const absl::Status& status, int exit_code) {
   return exit_code;
 }
 
+// What the file says of the log now; nothing else of it takes effect in a running server.
+void ReloadLog(const std::string& config_path) {
+  const absl::StatusOr<ServerConfig> config = LoadServerConfig(config_path);
+  if (!config.ok()) {
+    LogError("configuration not reloaded", {{"error", std::string(config.status().message())}});
+    return;
+  }
+  SetLogOptions(config->log);
+  LogInfo("log options reloaded");
+}
+
 int Run(const std::string& config_path) {
   const sigset_t signals = BlockSignals();
   const absl::StatusOr<ServerConfig> config = LoadServerConfig(config_path);
   if (!config.ok()) return Fail("bad configuration", config.status(), kExitBadConfig);
   if (absl::GetFlag(FLAGS_check)) return EXIT_SUCCESS;
-  SetLogFormat(config->log_format);
+  SetLogOptions(config->log);
   SilenceProtobufLog();
 
   absl::StatusOr<std::unique_ptr<Models>> models = Models::Load(*config);
@@ -70,7 +81,10 @@ int Run(const std::string& config_path) {
   if (!server.ok()) return Fail("cannot serve", server.status(), kExitFailure);
 
   NotifyServiceManager("READY=1");
-  const auto reload = [&] { (*server)->ReloadSlo().IgnoreError(); };  // it is logged
+  const auto reload = [&] {
+    ReloadLog(config_path);
+    (*server)->ReloadSlo().IgnoreError();  // it is logged
+  };
   LogInfo("stopping", {{"signal", WaitForSignal(signals, reload)}});
   NotifyServiceManager("STOPPING=1");
   // A second signal ends the process the hard way.

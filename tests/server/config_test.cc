@@ -49,7 +49,7 @@ limits: {max_request_bytes: 1MiB, max_metadata_bytes: 8KiB, stream_buffer_bytes:
 security: {insecure: true, tls: {certificate: c.pem, key: /k.pem, client_ca: ca.pem},
            identities: who.yaml, reflection: false, admin: false}
 drain: {timeout: 1500ms}
-log: {format: json}
+log: {format: json, level: warning}
 )";
 
 TEST(Config, ReadsEveryKey) {
@@ -102,7 +102,8 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_EQ(limits.http.connections.write_timeout, std::chrono::seconds(14));
   EXPECT_EQ(limits.http.connections.max_connections, 15);
   EXPECT_EQ(config->drain_timeout, std::chrono::milliseconds(1500));
-  EXPECT_EQ(config->log_format, LogFormat::kJson);
+  EXPECT_EQ(config->log.format, LogFormat::kJson);
+  EXPECT_EQ(config->log.level, LogLevel::kWarning);
 }
 
 // The example says "every key with its default": compare with a file that says nothing.
@@ -124,7 +125,8 @@ TEST(Config, ExampleShowsTheDefaults) {
   EXPECT_EQ(example->default_model, plain->default_model);
   EXPECT_EQ(example->service_classes, plain->service_classes);
   EXPECT_EQ(example->drain_timeout, plain->drain_timeout);
-  EXPECT_EQ(example->log_format, plain->log_format);
+  EXPECT_EQ(example->log.format, plain->log.format);
+  EXPECT_EQ(example->log.level, plain->log.level);
   const EngineOptions& shown = example->models[0].engine;
   const EngineOptions defaults;
   EXPECT_EQ(shown.calibration_path, defaults.calibration_path);
@@ -200,6 +202,7 @@ TEST(Config, ErrorsNameFileLineAndKey) {
               HasSubstr("s.yaml:5: drain.timeout: \"30\" is no duration"));
   EXPECT_THAT(MessageOf(model + "drain: soon\n"), HasSubstr("s.yaml:4: drain: must be a mapping"));
   EXPECT_THAT(MessageOf(model + "log: {format: xml}\n"), HasSubstr("must be text or json"));
+  EXPECT_THAT(MessageOf(model + "log: {level: loud}\n"), HasSubstr("must be debug, info, warning"));
   EXPECT_THAT(MessageOf(model + "log: {format: text}\nlog: {format: json}\n"),
               HasSubstr("s.yaml:5: log: is there twice"));
   EXPECT_THAT(MessageOf(model + "default_model: c\n"), HasSubstr("s.yaml:4: default_model: "));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace kvpareto::server {
@@ -34,6 +35,24 @@ TEST(Log, WritesJson) {
   EXPECT_EQ(json["n"], 7);
   EXPECT_EQ(json["x"], 1.5);
   EXPECT_EQ(json["id"], "q\"\xEF\xBF\xBD");
+}
+
+TEST(Log, LevelsChangeAtRunTime) {
+  const auto lines_at = [](LogLevel level) {
+    SetLogOptions({.format = LogFormat::kText, .level = level});
+    testing::internal::CaptureStderr();
+    LogDebug("d");
+    LogInfo("i");
+    LogWarning("w");
+    LogError("e");
+    const std::string written = testing::internal::GetCapturedStderr();
+    return std::count(written.begin(), written.end(), '\n');
+  };
+  EXPECT_EQ(lines_at(*FindLogLevel("debug")), 4);
+  EXPECT_EQ(lines_at(*FindLogLevel("warning")), 2);
+  EXPECT_EQ(lines_at(*FindLogLevel("error")), 1);
+  EXPECT_EQ(lines_at(*FindLogLevel("info")), 3);
+  EXPECT_FALSE(FindLogLevel("verbose").has_value());
 }
 
 }  // namespace
