@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/backend_factory.h"
 #include "engine/base/check.h"
+#include "engine/engine_options.h"
 #include "engine/kv/arena.h"
 #include "engine/model/kv_transforms.h"
 #include "engine/model/model_source.h"
@@ -19,12 +20,6 @@ namespace {
 // Of a device's memory, beside weights, workspace, scratch and arena: the driver's own needs for
 // kernels, graphs and libraries that start late.
 constexpr uint64_t kDeviceReserveBytes = uint64_t{256} << 20;
-
-absl::Status OptionError(std::string_view field, const std::string& rule) {
-  return MakeError(absl::StatusCode::kInvalidArgument, "ENGINE_OPTION_INVALID",
-                   absl::StrCat(absl::string_view(field.data(), field.size()), " ", rule),
-                   {{"field", std::string(field)}});
-}
 
 ScratchLimits ScratchLimitsOf(const ModelConfig& model, const StepLimits& limits) {
   return {.max_decode_rows = limits.max_decode_rows,
@@ -154,7 +149,7 @@ absl::Status EngineImpl::LoadCalibrationAndTable() {
   for (const ParetoRow& row : table_.rows) {
     KVP_RETURN_IF_ERROR(CheckCalibrated(row.config));
     if (row.config.prefill_chunk_tokens > options_.max_step_tokens) {
-      return OptionError(
+      return EngineOptionError(
           "max_step_tokens",
           absl::StrCat("is ", options_.max_step_tokens, ", below the prefill chunk of ",
                        row.config.prefill_chunk_tokens, " tokens in table row ", row.name));
@@ -247,7 +242,7 @@ absl::Status EngineImpl::Score(std::span<const int32_t> tokens, const KvConfig& 
   KVP_RETURN_IF_ERROR(config.ValidateFor(info_.config));
   KVP_RETURN_IF_ERROR(CheckCalibrated(config));
   if (config.prefill_chunk_tokens > options_.max_step_tokens) {
-    return OptionError("max_step_tokens", "is below the config's prefill chunk");
+    return EngineOptionError("max_step_tokens", "is below the config's prefill chunk");
   }
   KVP_RETURN_IF_ERROR(CheckScoreTokens(tokens));
   if (options.requantize_at >= 0) {
@@ -291,27 +286,6 @@ absl::Status EngineImpl::VisitAttentionWeights(const AttentionWeightsFn& visit) 
 }
 
 }  // namespace
-
-absl::Status EngineOptions::Validate() const {
-  if (model_path.empty()) return OptionError("model_path", "is empty");
-  if (kv_capacity_bytes < (uint64_t{1} << 20))
-    return OptionError("kv_capacity_bytes", "is below 1 MiB");
-  if (max_step_tokens < kv::kBlockTokens || max_step_tokens > 65536) {
-    return OptionError("max_step_tokens", "must be between 64 and 65536");
-  }
-  if (max_running_sequences < 1 || max_running_sequences > 4096) {
-    return OptionError("max_running_sequences", "must be between 1 and 4096");
-  }
-  if (max_queued_requests < 0) return OptionError("max_queued_requests", "is negative");
-  if (max_sequences_per_request < 1 || max_sequences_per_request > max_running_sequences) {
-    return OptionError("max_sequences_per_request", "must be between 1 and max_running_sequences");
-  }
-  if (default_max_tokens < 1) return OptionError("default_max_tokens", "must be at least 1");
-  if (max_stop_strings < 0) return OptionError("max_stop_strings", "is negative");
-  if (max_top_logprobs < 0) return OptionError("max_top_logprobs", "is negative");
-  if (threads < 0 || threads > 1024) return OptionError("threads", "must be between 0 and 1024");
-  return absl::OkStatus();
-}
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
   KVP_RETURN_IF_ERROR(options.Validate());

@@ -2,7 +2,10 @@
 # Installs what building and testing needs, from Debian 12's own packages. Nothing happens when all of
 # it is there. Works as root or with sudo.
 #
-# usage: setup.sh [--dev]     --dev adds what scripts/format.sh needs
+# usage: setup.sh [--dev] [--fuzz] [--list]
+#   --dev   adds what scripts/format.sh needs
+#   --fuzz  adds what scripts/fuzz.sh and scripts/sanitize.sh need
+#   --list  prints the packages instead of installing them
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 
@@ -17,12 +20,21 @@ PACKAGES=(
   python3 python3-pip python3-venv python3-numpy curl unzip ca-certificates
 )
 DEV_PACKAGES=(clang-format-14 shellcheck)
+FUZZ_PACKAGES=(clang-16 libclang-rt-16-dev llvm-16)  # llvm-16: line numbers in reports
 
-case ${1:-} in
-  '') ;;
-  --dev) PACKAGES+=("${DEV_PACKAGES[@]}") ;;
-  *) fail "unknown argument '$1'; usage: setup.sh [--dev]" ;;
-esac
+list=false
+for argument; do
+  case $argument in
+    --dev) PACKAGES+=("${DEV_PACKAGES[@]}") ;;
+    --fuzz) PACKAGES+=("${FUZZ_PACKAGES[@]}") ;;
+    --list) list=true ;;
+    *) fail "unknown argument '$argument'; usage: setup.sh [--dev] [--fuzz] [--list]" ;;
+  esac
+done
+if $list; then
+  printf '%s\n' "${PACKAGES[@]}"
+  exit
+fi
 
 missing=()
 for package in "${PACKAGES[@]}"; do

@@ -117,8 +117,8 @@ absl::Status ReadUndefined(const Value& undefined);
 absl::StatusOr<Value> MakeList(std::vector<Value> items);
 absl::StatusOr<Value> MakeDict(std::vector<std::pair<std::string, Value>> entries);
 
-// About how many bytes one visit to all of a value reads. What a value holds twice counts twice: lists
-// of lists that are shared are small in memory and huge to walk. At most kMaxWeight.
+// About how many bytes one visit to all of a value reads. What a value holds twice counts twice:
+// lists of lists that are shared are small in memory and huge to walk. At most kMaxWeight.
 size_t Weight(const Value& value);
 inline constexpr size_t kMaxWeight = size_t{1} << 40;
 // As Python's ==. Reads no more than the lighter one's weight.

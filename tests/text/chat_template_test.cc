@@ -141,27 +141,28 @@ TEST(ChatTemplate, InvalidUtf8InAMessageIsAnError) {
 }
 
 TEST(ChatTemplate, WorkAndMemoryAreBounded) {
-  for (const char* source :
-       {"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-        "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}"
-        "{% endfor %}",
-        "{{ 'x' * 99999999999 }}", "{{ ('x' * 9999999).replace('x', 'yyyyyyyy') }}",
-        "{% for a in range(99999) %}{{ 'x' * 9999 }}{% endfor %}",
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ range(9999999) }}",
-        "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}"
-        "{% endfor %}",
-        "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}"
-        "{% endfor %}",
-        "{% for i in range(99999) %}{% set x = namespace() %}{% endfor %}",
-        "{% set a = ('x' * 9999999) %}{{ [a, a, a, a] | join }}",
-        "{% set a = ('x' * 9999999) %}{{ [a, a, a, a] | tojson }}",
-        // Small in memory, 2^60 values to walk.
-        "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
-        "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
-        "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
-        "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a in [ns.b] }}",
-        "{% set a = 'x' * 9999999 %}{% set b = 'x' * 9999999 %}{% for i in range(99999) %}"
-        "{% if a < b %}{% endif %}{% endfor %}"}) {
+  for (
+      const char* source :
+      {"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+       "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}"
+       "{% endfor %}",
+       "{{ 'x' * 99999999999 }}", "{{ ('x' * 9999999).replace('x', 'yyyyyyyy') }}",
+       "{% for a in range(99999) %}{{ 'x' * 9999 }}{% endfor %}",
+       "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{{ range(9999999) }}",
+       "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}"
+       "{% endfor %}",
+       "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}"
+       "{% endfor %}",
+       "{% for i in range(99999) %}{% set x = namespace() %}{% endfor %}",
+       "{% set a = ('x' * 9999999) %}{{ [a, a, a, a] | join }}",
+       "{% set a = ('x' * 9999999) %}{{ [a, a, a, a] | tojson }}",
+       // Small in memory, 2^60 values to walk.
+       "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
+       "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a == ns.b }}",
+       "{% set ns = namespace(a=[1], b=[1]) %}{% for i in range(60) %}{% set ns.a = [ns.a, ns.a] %}"
+       "{% set ns.b = [ns.b, ns.b] %}{% endfor %}{{ ns.a in [ns.b] }}",
+       "{% set a = 'x' * 9999999 %}{% set b = 'x' * 9999999 %}{% for i in range(99999) %}"
+       "{% if a < b %}{% endif %}{% endfor %}"}) {
     const auto text = Render(source);
     ASSERT_FALSE(text.ok()) << source;
     EXPECT_EQ(Reason(text.status()), "CHAT_TEMPLATE_FAILED") << source << text.status();
