@@ -33,7 +33,7 @@ write() {
 }
 
 copy_yaml server_config deploy/server.example.yaml deploy/quickstart.yaml
-copy_yaml slo deploy/slo.example.yaml simulator/examples/capacity.slo.yaml
+copy_yaml slo deploy/slo.example.yaml autotuner/simulator/examples/capacity.slo.yaml
 copy_yaml tune_spec autotuner/examples/*.yaml
 copy chat_template tests/text/data/*.jinja
 for template in "$corpus"/chat_template/*; do

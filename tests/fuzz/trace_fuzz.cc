@@ -1,4 +1,4 @@
-#include "simulator/trace.h"
+#include "autotuner/simulator/trace.h"
 #include "tests/fuzz/fuzz_input.h"
 #include "tests/fuzz/targets.h"
 
