@@ -16,7 +16,7 @@ configure_and_build() {
   quietly "$out/build.log" cmake -S . -B "$build" -G Ninja -D CMAKE_BUILD_TYPE=Release \
     -D CMAKE_INSTALL_PREFIX=/usr "$@"
   quietly "$out/build.log" cmake --build "$build" -j "$JOBS" \
-    --target kvpareto kvpareto-server kvpareto-tune
+    --target kvpareto kvpareto-server kvpareto-tune kvpareto-sim
 }
 
 say "Debian package"

@@ -211,7 +211,9 @@ void Connection::OnWritten(error_code error) {
   if (sent.from != nullptr) sent.from->Written(sent.bytes.size());
   output_.pop_front();
   if (!output_.empty()) return Write();
-  if (closing_ && exchange_ == nullptr) refused_ ? Linger() : Close();
+  if (!closing_ || exchange_ != nullptr) return;
+  if (refused_) return Linger();
+  Close();
 }
 
 // If the socket were closed while the client still sends, its system would drop what it has not

@@ -51,7 +51,7 @@ class SloTest : public EngineTest {
       for (const auto& [name, count] : stats.running) held += count;
       for (const auto& [name, count] : stats.waiting) waiting += count;
       most = std::max(most, held);
-      busy = held + waiting > 0;
+      busy = most == 0 || held + waiting > 0;  // at first, nothing may have been published yet
       std::this_thread::sleep_for(milliseconds(1));
     }
     for (const auto& sink : sinks) EXPECT_TRUE(sink->Wait().ok());
