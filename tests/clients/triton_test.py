@@ -175,7 +175,7 @@ class TritonTest(unittest.TestCase):
         self.client.start_stream(lambda result, error: got.put(error or result))
         self.client.async_stream_infer(MODEL, vllm_inputs(PROMPT, stream=True, max_tokens=2000, ignore_eos=True))
         got.get(timeout=30)
-        self.assertGreater(self.allocated_bytes(), 0)
+        wait_until(lambda: self.allocated_bytes() > 0, "no memory is allocated")
         self.client.stop_stream(cancel_requests=True)
         self.wait_until_freed()
 
