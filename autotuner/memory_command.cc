@@ -34,10 +34,11 @@ absl::Status RunMemory(const std::string& /*command*/) {
   const TotalMemory& predicted = probe.predicted;
   std::printf("%-40s %14s %14s\n", "bytes", "predicted", "measured");
   Line("arena: KV cache", predicted.kv_bytes, probe.arena_peak_bytes);
-  Line("process: total", probe.predicted_rss_bytes(), probe.rss_peak_bytes);
   if (probe.device_predicted_bytes > 0) {
     Line("device: with the whole arena", probe.device_predicted_bytes, probe.device_measured_bytes);
+    return absl::OkStatus();
   }
+  Line("process: total", probe.predicted_rss_bytes(), probe.rss_peak_bytes);
   std::printf("of the process: %llu weights, %llu KV cache, %llu workspace, %llu fixed\n",
               static_cast<unsigned long long>(predicted.weights_bytes),
               static_cast<unsigned long long>(predicted.kv_bytes),

@@ -14,7 +14,8 @@ struct MemoryProbe {
   uint64_t arena_peak_bytes = 0;     // of the request's extents, by the arena
   uint64_t measured_peak_bytes = 0;  // and its share of the workspace
   // What the process takes whatever the context: tokenizer, code, scratch of the backend's kernels.
-  // Measured with a request of one chunk, as what is not predicted of it.
+  // Measured with a request of one chunk, as what is not predicted of it. On a GPU, whose memory is
+  // no part of the process, this and the peak mean nothing.
   uint64_t fixed_bytes = 0;
   uint64_t rss_peak_bytes = 0;  // of the process, while the request ran
   // Of the GPU, where the engine runs on one, otherwise 0: what it took of it (weights, workspace,

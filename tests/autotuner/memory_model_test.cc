@@ -56,8 +56,8 @@ TEST_F(PredictTotalTest, AddsUpWhatTheEngineSays) {
             Footprint(*config, engine_->model().config).bf16_block_bytes);
 }
 
-// The tests before this one leave memory that the allocator takes from first, so that of the
-// process only an upper bound can be tested here.
+// Of the process only an upper bound can be tested here: the tests before this one leave memory
+// that the allocator takes from first, and sanitizers take some of their own.
 TEST_F(PredictTotalTest, AProbeMeasuresWhatIsPredicted) {
   const auto config = KvConfig::Parse("k=int8-channel v=int8-token chunk=128");
   ASSERT_TRUE(config.ok());
@@ -70,7 +70,7 @@ TEST_F(PredictTotalTest, AProbeMeasuresWhatIsPredicted) {
   ASSERT_TRUE(probe.ok()) << probe.status();
   EXPECT_EQ(probe->arena_peak_bytes, probe->predicted.kv_bytes);
   EXPECT_GT(probe->fixed_bytes, uint64_t{1} << 20) << "code at least";
-  EXPECT_LE(probe->rss_peak_bytes, probe->predicted_rss_bytes() + (uint64_t{4} << 20));
+  EXPECT_LE(probe->rss_peak_bytes, probe->predicted_rss_bytes() + (uint64_t{64} << 20));
 }
 
 }  // namespace
