@@ -34,5 +34,8 @@ ctest --preset release --no-tests=error -j "$JOBS" "$@"
 if [ $# -eq 0 ]; then
   step "fuzzing"
   scripts/fuzz.sh 7
+  step "soak"
+  python3 scripts/soak.py --server build/release/server/kvpareto-server \
+    --client build/release/clients/cli/kvpareto --seconds 110
 fi
 step "done"

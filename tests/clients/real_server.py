@@ -72,6 +72,10 @@ class RealServer:
             self._folder.cleanup()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def grpc_address(self) -> str:
         return f"127.0.0.1:{self.ports['serving']}"
 

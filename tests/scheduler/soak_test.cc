@@ -1,6 +1,7 @@
 // Random requests through the scheduler's core, with every byte that a sequence reads checked in
 // every step (stamp_executor.h): shared prefixes, continuations, configs, cancellation, deadlines
-// and pressure at once. KVPARETO_SOAK_REQUESTS makes it longer (scripts/soak.sh).
+// and pressure at once. KVPARETO_SOAK_REQUESTS makes it longer; scripts/soak.py
+// does the like to a whole server.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
