@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# From nothing to a tested build: packages, model, release build, all tests, then what a minute of
-# fuzzing finds. Under 40 minutes on two cores. Arguments go to ctest (for example -R policy);
+# From nothing to a tested build: packages, model, release build, all tests, then what ASan, UBSan
+# and a minute of fuzzing find. Under 40 minutes on two cores. Arguments go to ctest (for example -R policy);
 # then it ends with the tests.
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
@@ -32,6 +32,8 @@ scripts/build.sh release
 step "tests"
 ctest --preset release --no-tests=error -j "$JOBS" "$@"
 if [ $# -eq 0 ]; then
+  step "sanitizers"
+  scripts/sanitize.sh asan
   step "fuzzing"
   scripts/fuzz.sh 7
   step "soak"
