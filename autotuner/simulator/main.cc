@@ -24,7 +24,7 @@ ABSL_FLAG(std::string, model, "", "whose SLO of the file; none: the first");
 ABSL_FLAG(std::string, trace, "", "requests (JSONL or CSV)");
 ABSL_FLAG(std::vector<std::string>, traffic, {},
           "instead of a trace: class=default rate=2 burst=1 prompt=lognormal:4000:0.8 output=256 "
-          "accuracy=0.97 objective=memory config=NAME; several with commas");
+          "shared=1000 accuracy=0.97 objective=memory config=NAME; several with commas");
 ABSL_FLAG(double, seconds, 600, "for which traffic arrives");
 ABSL_FLAG(uint64_t, seed, 1, "of the traffic");
 ABSL_FLAG(int, replicas, 1, "behind a balancer that prefers the least loaded");
@@ -32,6 +32,7 @@ ABSL_FLAG(std::string, weights, "", "bytes of the weights; none: 4.5 bits each")
 ABSL_FLAG(double, bandwidth, 0, "bytes/s of memory; 0: from the table's speed points");
 ABSL_FLAG(double, flops, 0, "operations/s of prefill; 0: from the table's speed points");
 ABSL_FLAG(double, overhead, 0, "seconds of every step besides");
+ABSL_FLAG(std::string, prefix_cache, "0", "as in the server's configuration");
 ABSL_FLAG(int, max_step_tokens, 1024, "as in the server's configuration");
 ABSL_FLAG(int, max_running_sequences, 64, "as in the server's configuration");
 ABSL_FLAG(int, max_queued_requests, 256, "as in the server's configuration");
@@ -76,6 +77,8 @@ absl::StatusOr<Setup> MakeSetup() {
   setup.options.scheduling = {.max_prefill_rows = absl::GetFlag(FLAGS_max_step_tokens),
                               .max_running_sequences = absl::GetFlag(FLAGS_max_running_sequences),
                               .max_queued_requests = absl::GetFlag(FLAGS_max_queued_requests)};
+  KVP_ASSIGN_OR_RETURN(setup.options.scheduling.prefix_cache_bytes,
+                       ParseByteSize(absl::GetFlag(FLAGS_prefix_cache)));
   for (const ParetoRow& row : setup.table.rows) {
     KVP_RETURN_IF_ERROR(row.config.ValidateFor(setup.model));
     if (row.config.prefill_chunk_tokens > setup.options.scheduling.max_prefill_rows) {

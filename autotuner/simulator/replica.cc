@@ -11,6 +11,8 @@ namespace {
 // When nothing runs although requests wait (they can only expire), time goes on by itself.
 constexpr auto kIdleRound = std::chrono::milliseconds(10);
 
+constexpr int32_t kSharedToken = 0;  // a request's own tokens are its handle
+
 Clock::duration Duration(double seconds) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
 }
@@ -24,12 +26,10 @@ Replica::Replica(const ReplicaOptions& options, const ModelConfig* model, const 
              [](std::byte*, const std::byte*, size_t) {}),
       executor_(options.cost, &now_),
       planner_{.table = table, .model = model, .workspace = options.workspace},
-      prefix_cache_(options.prefix_cache ? options.prefix_cache(&arena_) : nullptr),
-      core_(options.scheduling, {.model = model,
-                                 .executor = &executor_,
-                                 .arena = &arena_,
-                                 .prefix_cache = prefix_cache_.get(),
-                                 .now = [this] { return now_; }}) {}
+      core_(options.scheduling,
+            {.model = model, .executor = &executor_, .arena = &arena_, .now = [this] {
+               return now_;
+             }}) {}
 
 void Replica::Round() {
   core_.DropCancelledAndExpired({});
@@ -63,7 +63,9 @@ absl::StatusOr<PreparedRequest> Replica::Prepare(const TraceRequest& request,
     return MakeError(absl::StatusCode::kInvalidArgument, "PROMPT_TOO_LONG",
                      absl::StrCat("prompt and answer exceed ", model_->context_tokens, " tokens"));
   }
-  prepared.prompt_tokens.resize(request.prompt_tokens);
+  prepared.prompt_tokens.resize(request.prompt_tokens, static_cast<int32_t>(next_handle_));
+  const int64_t shared = std::min(request.shared_tokens, request.prompt_tokens);
+  std::fill_n(prepared.prompt_tokens.begin(), shared, kSharedToken);
   prepared.max_tokens = request.max_tokens;
   KVP_RETURN_IF_ERROR(planner_.PlanRequest(core_.admission(), prepared));
   return prepared;

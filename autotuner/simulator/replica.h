@@ -20,8 +20,6 @@ struct ReplicaOptions {
   uint64_t capacity_bytes = 0;
   CostModel cost;
   std::function<uint64_t(int chunk_tokens)> workspace;
-  // Makes what sheds cached blocks, of the replica's arena; null: there is no prefix cache.
-  std::function<std::unique_ptr<PressureRelief>(kv::Arena*)> prefix_cache;
 };
 
 class Replica {
@@ -45,7 +43,6 @@ class Replica {
   Clock::time_point now() const { return now_; }
   SchedulerCore& core() { return core_; }
   const kv::Arena& arena() const { return arena_; }
-  PressureRelief* prefix_cache() { return prefix_cache_.get(); }
   // Called after every round, for checks and measurements.
   void SetObserver(std::function<void()> observe) { observe_ = std::move(observe); }
 
@@ -59,7 +56,6 @@ class Replica {
   kv::Arena arena_;
   CostExecutor executor_;
   RequestPlanner planner_;
-  std::unique_ptr<PressureRelief> prefix_cache_;
   SchedulerCore core_;
   uint64_t next_handle_ = 1;
   std::function<void()> observe_;

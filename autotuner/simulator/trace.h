@@ -14,8 +14,9 @@ namespace kvpareto::sim {
 struct TraceRequest {
   double arrival_seconds = 0.0;
   int64_t prompt_tokens = 0;
-  int max_tokens = 0;     // asked for: what memory is reserved for
-  int output_tokens = 0;  // generated: 1..max_tokens
+  int64_t shared_tokens = 0;  // of these, the first ones, that all requests of the class share
+  int max_tokens = 0;         // asked for: what memory is reserved for
+  int output_tokens = 0;      // generated: 1..max_tokens
   std::string service_class = "default";
   KvRequest kv;
   std::optional<double> deadline_seconds;  // from arrival
@@ -23,7 +24,8 @@ struct TraceRequest {
 
 // One request per line, as JSON objects (JSONL) or, if the first line names columns, as CSV. Keys:
 // arrival (seconds), prompt_tokens and output_tokens must be there; max_tokens (default:
-// output_tokens), class, accuracy, budget_bytes, objective, config and deadline (seconds) need not.
+// output_tokens), shared_tokens, class, accuracy, budget_bytes, objective, config and deadline
+// (seconds) need not.
 // Sorted by arrival. Errors: INVALID_ARGUMENT (TRACE_INVALID) with file and line; of ReadFile.
 absl::StatusOr<std::vector<TraceRequest>> ReadTrace(const std::string& path);
 absl::StatusOr<std::vector<TraceRequest>> ParseTrace(const std::string& text,
@@ -44,10 +46,11 @@ struct Traffic {
   double requests_per_second = 1.0;  // Poisson
   int burst = 1;                     // so many requests at each arrival
   LengthDistribution prompt, output;
+  int64_t shared_tokens = 0;  // the first ones of each prompt, the same in all
   KvRequest kv;
 };
-// "class=gold rate=2 burst=4 prompt=lognormal:4000:0.8 output=256 accuracy=0.97 objective=memory
-// config=NAME budget=BYTES", each word at most once.
+// "class=gold rate=2 burst=4 prompt=lognormal:4000:0.8 shared=1000 output=256 accuracy=0.97
+// objective=memory config=NAME budget=BYTES", each word at most once.
 absl::StatusOr<Traffic> ParseTraffic(const std::string& text);
 
 // The arrivals of `seconds` seconds, the same for a seed everywhere. Sorted by arrival.

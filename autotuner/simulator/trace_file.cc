@@ -52,6 +52,7 @@ absl::StatusOr<TraceRequest> FromWords(Words words) {
   reader.Integer("output_tokens", 1, 100'000'000, request.output_tokens, /*required=*/true);
   request.max_tokens = request.output_tokens;
   reader.Integer("max_tokens", 1, 100'000'000, request.max_tokens);
+  reader.Integer("shared_tokens", 0, 100'000'000, request.shared_tokens);
   reader.Text("class", request.service_class);
   reader.Kv(request.kv);
   double deadline = 0.0;

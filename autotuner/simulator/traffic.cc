@@ -77,6 +77,7 @@ absl::StatusOr<Traffic> ParseTraffic(const std::string& text) {
   reader.Integer("burst", 1, 1'000'000, traffic.burst);
   reader.Text("prompt", prompt, /*required=*/true);
   reader.Text("output", output, /*required=*/true);
+  reader.Integer("shared", 0, 100'000'000, traffic.shared_tokens);
   reader.Kv(traffic.kv);
   if (const absl::Status status = reader.Finish(); !status.ok()) {
     return Invalid(std::string(status.message()));
@@ -97,6 +98,7 @@ std::vector<TraceRequest> Generate(const std::vector<Traffic>& traffic, double s
       for (int k = 0; k < source.burst; ++k) {
         TraceRequest request{.arrival_seconds = at,
                              .prompt_tokens = draw.Length(source.prompt),
+                             .shared_tokens = source.shared_tokens,
                              .service_class = source.service_class,
                              .kv = source.kv};
         request.output_tokens = static_cast<int>(draw.Length(source.output));

@@ -55,6 +55,10 @@ class Arena {
 
   // Without one nothing can be cached.
   void SetReclaim(ReclaimFn reclaim) { reclaim_ = std::move(reclaim); }
+  // Has cached extents evicted without a promise that needs it.
+  void Reclaim(size_t bytes) {
+    if (reclaim_ && bytes > 0) reclaim_(bytes);
+  }
   // Turns the promise of `bytes` that are allocated into cached bytes, and back.
   void Retain(size_t bytes);
   void Reuse(size_t bytes);

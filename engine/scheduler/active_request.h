@@ -35,9 +35,10 @@ struct ActiveRequest {
   int unfinished = 0;
   // Promised by the arena while it runs; what it shares is promised to the prefix cache.
   uint64_t reserved_bytes = 0;
-  int64_t cached_prompt_tokens = 0;  // that the first sequence found in the prefix cache
-  int64_t generated_tokens = 0;      // of finished sequences
-  uint64_t peak_bytes = 0;           // measured, all sequences at once
+  PrefixNode* pinned_prefix = nullptr;  // while it is being admitted (PrefixSharing::Pin)
+  int64_t cached_prompt_tokens = 0;     // that the first sequence found in the prefix cache
+  int64_t generated_tokens = 0;         // of finished sequences
+  uint64_t peak_bytes = 0;              // measured, all sequences at once
 
   std::string requantized_from;    // label of its last config but one; empty: it has had one
   uint64_t requantized_bytes = 0;  // of its blocks, before re-encoding

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/base/check.h"
+
 namespace kvpareto {
 namespace {
 
@@ -40,6 +42,9 @@ void Admission::CountHeld() {
     state_.ledger.Add(request->service_class(),
                       {.bytes = request->reserved_bytes, .sequences = request->sequences.size()});
   }
+  for (const auto& [key, domain] : parts_.sharing->cache().domains()) {
+    state_.ledger.Add(key.service_class, {.bytes = domain->used_bytes, .sequences = 0});
+  }
 }
 
 uint64_t Admission::Watermark(double share) const {
@@ -58,96 +63,119 @@ void Admission::BeginRound(bool waiting) {
   const uint64_t held = state_.ledger.held_bytes();
   if (held > high || (waiting && held > low)) pressed_ = true;
   if (held <= low) pressed_ = false;
-  FreeCached(Minus(parts_.arena->stats().reserved_bytes, Limit()));
+  TrimCache();
   if (pressed_) Shrink(Minus(held, low), nullptr);
 }
 
-// Under the smallest plan that its class lets it have.
-uint64_t Admission::LeastBytes(const ActiveRequest& request) const {
+// The smallest that its class lets it have.
+const Plan& Admission::LeastPlan(const ActiveRequest& request) const {
   const std::vector<Plan>& plans = request.prepared.alternatives;
   const bool bends = RulesOf(request).Allows(PressureAction::kAdmitLower);
-  return (bends ? plans.back() : plans.front()).kv_peak_bytes;
+  return bends ? plans.back() : plans.front();
 }
 
 AdmissionVerdict Admission::Try(ActiveRequest& request, bool guaranteed_only) {
   const ClassSlo& rules = RulesOf(request);
   const PreparedRequest& prepared = request.prepared;
-  const Holding smallest{.bytes = LeastBytes(request),
+  const Holding smallest{.bytes = LeastPlan(request).kv_peak_bytes,
                          .sequences = static_cast<uint64_t>(prepared.request.num_sequences)};
   const Holding most = state_.ledger.Most(request.service_class());
   if (smallest.bytes > most.bytes || smallest.sequences > most.sequences) {
     return AdmissionVerdict::kTooLarge;
   }
-  bool lower = guaranteed_only && rules.Allows(PressureAction::kAdmitLower);
-  if (Take(request, lower, guaranteed_only)) return AdmissionVerdict::kAdmitted;
+  Terms terms{.lower = guaranteed_only && rules.Allows(PressureAction::kAdmitLower),
+              .shed = guaranteed_only,
+              .guaranteed_only = guaranteed_only};
+  if (Take(request, terms)) return AdmissionVerdict::kAdmitted;
   const bool sequences_fit = state_.ledger.Allows(
       request.service_class(), {.bytes = 0, .sequences = smallest.sequences}, guaranteed_only);
   for (const PressureAction action : rules.pressure) {
     if (action == PressureAction::kQueue) return Waits(request);
     if (action == PressureAction::kRefuse) break;
     if (guaranteed_only || !sequences_fit) continue;  // memory would not help
-    const uint64_t wanted =
-        (lower ? prepared.alternatives.back() : prepared.alternatives.front()).kv_peak_bytes;
-    if (action == PressureAction::kAdmitLower) lower = true;
-    if (action == PressureAction::kShedPrefixCache && !Shed(request, wanted)) continue;
-    if (action == PressureAction::kRequantize && !Requantize(request, wanted)) continue;
-    if (Take(request, lower, guaranteed_only)) return AdmissionVerdict::kAdmitted;
+    if (action == PressureAction::kAdmitLower) terms.lower = true;
+    if (action == PressureAction::kShedPrefixCache) terms.shed = true;
+    const Plan& wanted = terms.lower ? prepared.alternatives.back() : prepared.alternatives.front();
+    if (action == PressureAction::kRequantize && !Requantize(request, Growth(request, wanted))) {
+      continue;
+    }
+    if (Take(request, terms)) return AdmissionVerdict::kAdmitted;
   }
   return AdmissionVerdict::kRefused;
 }
 
+uint64_t Admission::Growth(const ActiveRequest& request, const Plan& plan) const {
+  return plan.kv_peak_bytes - parts_.sharing->Find(request, plan.config).used_bytes;
+}
+
 // Whether the class's shares and the arena have room. What is guaranteed, and what is the only
 // request, is not kept waiting by cached blocks.
-bool Admission::Fits(const ActiveRequest& request, const Plan& plan, bool guaranteed_only) {
+bool Admission::Fits(const ActiveRequest& request, const Plan& plan, const Terms& terms) const {
   const std::string& name = request.service_class();
-  const Holding more{.bytes = plan.kv_peak_bytes,
+  const PrefixSharing::Hit hit = parts_.sharing->Find(request, plan.config);
+  const Holding more{.bytes = plan.kv_peak_bytes - hit.used_bytes,
                      .sequences = static_cast<uint64_t>(request.prepared.request.num_sequences)};
-  if (!state_.ledger.Allows(name, more, guaranteed_only)) return false;
+  if (!state_.ledger.Allows(name, more, terms.guaranteed_only)) return false;
   const bool guaranteed = state_.ledger.Guaranteed(name, more);
   const uint64_t bound = guaranteed ? capacity_bytes_ : Limit();
-  const uint64_t missing = Minus(parts_.arena->stats().reserved_bytes + more.bytes, bound);
-  if (missing == 0) return true;
-  return (guaranteed || parts_.running->empty()) && FreeCached(missing) >= missing;
+  const kv::ArenaStats arena = parts_.arena->stats();
+  if (arena.reserved_bytes + more.bytes > bound) return false;
+  if (terms.shed || guaranteed || parts_.running->empty()) return true;
+  const uint64_t own = plan.kv_peak_bytes - hit.bytes;  // the hit is reserved or cached already
+  return arena.reserved_bytes + arena.cached_bytes + own <= bound;
 }
 
 // The best plan that fits; above the soft limit, the smallest.
-const Plan* Admission::Choose(const ActiveRequest& request, bool lower, bool guaranteed_only) {
+const Plan* Admission::Choose(const ActiveRequest& request, const Terms& terms) const {
   const std::vector<Plan>& plans = request.prepared.alternatives;
   const bool bends = RulesOf(request).Allows(PressureAction::kAdmitLower) && plans.size() > 1;
   const uint64_t held = state_.ledger.held_bytes();
-  for (size_t i = 0; i < (lower ? plans.size() : 1); ++i) {
+  for (size_t i = 0; i < (terms.lower ? plans.size() : 1); ++i) {
     const bool last = i + 1 == plans.size();
-    if (bends && !last && held + plans[i].kv_peak_bytes > SoftLimit()) continue;
-    if (Fits(request, plans[i], guaranteed_only)) return &plans[i];
+    if (bends && !last && held + Growth(request, plans[i]) > SoftLimit()) continue;
+    if (Fits(request, plans[i], terms)) return &plans[i];
   }
   return nullptr;
 }
 
-bool Admission::Take(ActiveRequest& request, bool lower, bool guaranteed_only) {
-  const Plan* plan = Choose(request, lower, guaranteed_only);
-  if (plan == nullptr || !parts_.arena->Reserve(plan->kv_peak_bytes)) return false;
+bool Admission::Take(ActiveRequest& request, const Terms& terms) {
+  const Plan* plan = Choose(request, terms);
+  // A failure has made the hit shorter, so this ends.
+  while (plan != nullptr && !Reserve(request, *plan)) plan = Choose(request, terms);
+  if (plan == nullptr) return false;
   if (plan != &request.prepared.alternatives.front()) Count(request, PressureAction::kAdmitLower);
   request.prepared.plan = *plan;
-  request.reserved_bytes = plan->kv_peak_bytes;
+  return true;
+}
+
+// Of a plan that fits. False: making room cost the prefix that it was to go on from.
+bool Admission::Reserve(ActiveRequest& request, const Plan& plan) {
+  const PrefixSharing::Hit hit = parts_.sharing->Find(request, plan.config);
+  if (hit.prefix != nullptr) parts_.sharing->Pin(request, hit.prefix);
+  const uint64_t own = plan.kv_peak_bytes - hit.bytes;
+  const uint64_t cached = parts_.arena->stats().cached_bytes;
+  KVP_CHECK(parts_.arena->Reserve(own)) << own << " bytes do not fit";
+  TrimCache();
+  if (parts_.arena->stats().cached_bytes < cached) {
+    Count(request, PressureAction::kShedPrefixCache);
+  }
+  if (hit.prefix != nullptr && !hit.prefix->has_tail) {
+    parts_.sharing->Unpin(request);
+    parts_.arena->Unreserve(own);
+    return false;
+  }
+  request.reserved_bytes = own;
   state_.ledger.Add(request.service_class(),
-                    {.bytes = plan->kv_peak_bytes,
+                    {.bytes = plan.kv_peak_bytes - hit.used_bytes,
                      .sequences = static_cast<uint64_t>(request.prepared.request.num_sequences)});
   return true;
 }
 
 AdmissionVerdict Admission::Waits(const ActiveRequest& request) const {
-  const std::string& name = request.service_class();
-  return state_.ledger.OwnShortfall(name, LeastBytes(request)) > 0
+  const uint64_t growth = Growth(request, LeastPlan(request));
+  return state_.ledger.OwnShortfall(request.service_class(), growth) > 0
              ? AdmissionVerdict::kWaitsForClass
              : AdmissionVerdict::kWaitsForMemory;
-}
-
-// Helps only where nothing but cached blocks stands in the way.
-bool Admission::Shed(const ActiveRequest& request, uint64_t bytes) {
-  if (state_.ledger.Shortfall(request.service_class(), bytes) > 0) return false;
-  if (FreeCached(Minus(parts_.arena->stats().reserved_bytes + bytes, Limit())) == 0) return false;
-  Count(request, PressureAction::kShedPrefixCache);
-  return true;
 }
 
 // Down to the low watermark, so that the next requests find room without another round of it.
@@ -163,15 +191,15 @@ bool Admission::Requantize(const ActiveRequest& request, uint64_t bytes) {
   return true;
 }
 
-uint64_t Admission::FreeCached(uint64_t bytes) {
-  if (bytes == 0 || parts_.prefix_cache == nullptr) return 0;
-  return parts_.prefix_cache->Free(
-      {.wanted_bytes = bytes, .running = *parts_.running, .may_shrink = nullptr});
+// The limit holds for what is cached, too.
+void Admission::TrimCache() {
+  const kv::ArenaStats arena = parts_.arena->stats();
+  parts_.arena->Reclaim(Minus(arena.reserved_bytes + arena.cached_bytes, Limit()));
 }
 
 // `for_class`: whom it is for; null: for everybody.
 uint64_t Admission::Shrink(uint64_t bytes, const std::string* for_class) {
-  if (bytes == 0 || parts_.requantizer == nullptr) return 0;
+  if (bytes == 0) return 0;
   const auto may_shrink = [&](const ActiveRequest& other) {
     return RulesOf(other).requantizable &&
            (for_class == nullptr || state_.ledger.Helps(other.service_class(), *for_class));

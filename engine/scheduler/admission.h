@@ -11,7 +11,8 @@
 #include "engine/policy/slo.h"
 #include "engine/scheduler/active_request.h"
 #include "engine/scheduler/class_ledger.h"
-#include "engine/scheduler/pressure_relief.h"
+#include "engine/scheduler/prefix_sharing.h"
+#include "engine/scheduler/requantizer.h"
 
 namespace kvpareto {
 
@@ -26,8 +27,8 @@ struct AdmissionState {
 
 struct AdmissionParts {
   kv::Arena* arena = nullptr;
-  PressureRelief* prefix_cache = nullptr;  // may be null
-  PressureRelief* requantizer = nullptr;   // may be null
+  PrefixSharing* sharing = nullptr;
+  Requantizer* requantizer = nullptr;
   const std::vector<std::unique_ptr<ActiveRequest>>* running = nullptr;
   int max_running_sequences = 0;
 };
@@ -52,9 +53,10 @@ class Admission {
   const AdmissionState& state() const { return state_; }
 
   // Once a round, before Try: counts anew what is held, and gives back what is above the limit or
-  // the watermarks. `waiting`: some request waits.
+  // the watermarks: first what is only cached. `waiting`: some request waits.
   void BeginRound(bool waiting);
-  // Takes memory for the request by the steps that its class allows, and sets its plan.
+  // Takes memory for the request by the steps that its class allows, and sets its plan. A prefix
+  // that it goes on from is pinned for it, and not promised twice.
   // `guaranteed_only`: of the guaranteed share, because somebody before it waits for memory.
   AdmissionVerdict Try(ActiveRequest& request, bool guaranteed_only);
 
@@ -66,18 +68,28 @@ class Admission {
   }
 
  private:
+  // What a request may do to find room.
+  struct Terms {
+    bool lower = false;  // take a smaller plan than its first one
+    bool shed = false;   // have cached blocks dropped
+    bool guaranteed_only = false;
+  };
+
+  // Counts a request's own bytes and, for its class, those that somebody of it runs on together.
   void CountHeld();
   uint64_t Limit() const { return state_.ledger.limit_bytes(); }
   uint64_t Watermark(double share) const;
   uint64_t SoftLimit() const;
-  uint64_t LeastBytes(const ActiveRequest& request) const;
-  bool Fits(const ActiveRequest& request, const Plan& plan, bool guaranteed_only);
-  const Plan* Choose(const ActiveRequest& request, bool lower, bool guaranteed_only);
-  bool Take(ActiveRequest& request, bool lower, bool guaranteed_only);
+  const Plan& LeastPlan(const ActiveRequest& request) const;
+  // What the plan adds to what is promised: its peak, less what of its prefix is promised already.
+  uint64_t Growth(const ActiveRequest& request, const Plan& plan) const;
+  bool Fits(const ActiveRequest& request, const Plan& plan, const Terms& terms) const;
+  const Plan* Choose(const ActiveRequest& request, const Terms& terms) const;
+  bool Take(ActiveRequest& request, const Terms& terms);
+  bool Reserve(ActiveRequest& request, const Plan& plan);
   AdmissionVerdict Waits(const ActiveRequest& request) const;
-  bool Shed(const ActiveRequest& request, uint64_t bytes);
   bool Requantize(const ActiveRequest& request, uint64_t bytes);
-  uint64_t FreeCached(uint64_t bytes);
+  void TrimCache();
   uint64_t Shrink(uint64_t bytes, const std::string* for_class);
 
   const AdmissionParts parts_;

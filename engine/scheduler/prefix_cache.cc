@@ -1,11 +1,16 @@
 #include "engine/scheduler/prefix_cache.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "engine/base/check.h"
 
 namespace kvpareto {
 namespace {
+
+// Final bytes from one kept tail to the next, per byte of the tail: tails take a fifth of the cache
+// at most, and a prompt that leaves a cached one between two of them computes only as much again.
+constexpr size_t kFinalBytesPerTailByte = 4;
 
 uint64_t ChainedHash(uint64_t parent, std::span<const int32_t> tokens) {
   uint64_t hash = parent + 0x9e3779b97f4a7c15u;
@@ -64,6 +69,11 @@ PrefixDomain* PrefixCache::Enter(const PrefixDomainKey& key, const std::string& 
   return domain.get();
 }
 
+PrefixDomain* PrefixCache::Find(const PrefixDomainKey& key) const {
+  const auto found = domains_.find(key);
+  return found == domains_.end() ? nullptr : found->second.get();
+}
+
 PrefixNode* PrefixCache::Child(const PrefixNode* node, std::span<const int32_t> chunk) const {
   const auto [begin, end] = nodes_.equal_range(Hash(node->hash, chunk));
   for (auto it = begin; it != end; ++it) {
@@ -106,6 +116,18 @@ void PrefixCache::Leave(PrefixNode* node) {
   }
   DeleteIfEmpty(domain);
   Trim();
+}
+
+void PrefixCache::Pin(PrefixNode* node) {
+  ++node->pins;
+  ++node->domain->root.users;
+  Advance(&node->domain->root, node);
+}
+
+void PrefixCache::Unpin(PrefixNode* node) {
+  --node->pins;
+  Place(node);
+  Leave(node);
 }
 
 void PrefixCache::SetUsed(PrefixNode* node, bool used) {
@@ -164,6 +186,18 @@ void PrefixCache::SetTail(PrefixNode* node, std::vector<std::shared_ptr<TailExte
   Place(node);
 }
 
+void PrefixCache::ThinTail(PrefixNode* node) {
+  if (!node->has_tail || node->continued || node->children > 1) return;
+  if (!node->domain->format->footprint.seals) return;  // they will be final blocks, at no cost
+  size_t tail_bytes = 0, final_bytes = node->bytes;
+  for (const auto& tail : node->tail) tail_bytes += tail->bytes;
+  for (const PrefixNode* at = node->parent; at->parent != nullptr && !at->has_tail;
+       at = at->parent) {
+    final_bytes += at->bytes;
+  }
+  if (final_bytes < kFinalBytesPerTailByte * tail_bytes) DropTail(node);
+}
+
 void PrefixCache::ReleaseTail(TailExtent* tail) {
   tail->held = false;
   const kv::ArenaStats stats = arena_->stats();
@@ -196,6 +230,7 @@ void PrefixCache::Place(PrefixNode* node) {
   } else {
     return;
   }
+  if (node->pins > 0) worth = std::numeric_limits<double>::infinity();
   node->place = {worth, next_place_++};
   evictable_.emplace(*node->place, node);
 }
@@ -208,7 +243,7 @@ size_t PrefixCache::Evict(size_t bytes) {
 
 void PrefixCache::EvictFirst() {
   const auto [place, node] = *evictable_.begin();
-  clock_ = std::max(clock_, place.first);
+  if (node->pins == 0) clock_ = std::max(clock_, place.first);
   const std::string label = node->domain->config_label;
   const size_t before = cached_bytes_;
   if (node->users == 0 && node->children == 0) {

@@ -13,6 +13,9 @@
 // Technologies and Systems 1997): a node's worth is the clock at its last use plus the cost of
 // computing it again per byte, and the clock is the worth of what was evicted last. A node goes
 // after its children; the tail of a prefix that has longer ones may go alone.
+//
+// A tail is bf16, so one behind every chunk would take more than the chunk's encoded blocks. Only
+// some prefixes keep theirs when their maker has gone on (ThinTail).
 #pragma once
 
 #include <functional>
@@ -49,6 +52,9 @@ class PrefixCache {
   PrefixDomain* Enter(const PrefixDomainKey& key, const std::string& config_label,
                       std::shared_ptr<const CacheFormat> format, bool keep = true);
 
+  // The domain of that key, or null.
+  PrefixDomain* Find(const PrefixDomainKey& key) const;
+
   // The prefix that continues `node` by `chunk`, or null.
   PrefixNode* Child(const PrefixNode* node, std::span<const int32_t> chunk) const;
   uint64_t HashOf(const PrefixNode& parent, std::span<const int32_t> chunk) const {
@@ -61,6 +67,10 @@ class PrefixCache {
   void Advance(PrefixNode* from, PrefixNode* to);
   // A user of `node` is none any more. May delete the node, and the domain.
   void Leave(PrefixNode* node);
+
+  // Makes the caller a user of `node`, whose tail goes after all others until Unpin.
+  void Pin(PrefixNode* node);
+  void Unpin(PrefixNode* node);
 
   // The state of a sequence behind a chunk.
   struct State {
@@ -75,6 +85,9 @@ class PrefixCache {
   PrefixNode* Add(PrefixNode* parent, const State& state);
   // Gives a prefix that cannot be continued a tail.
   void SetTail(PrefixNode* node, std::vector<std::shared_ptr<TailExtent>> tail);
+  // Its maker has gone on from `node`: drops its tail, unless others have gone on from here, too,
+  // or so much has become final since the last prefix with a tail that one more is cheap.
+  void ThinTail(PrefixNode* node);
 
   // Takes the caller's node, of which it is the only user and that nothing continues, out of the
   // cache: its final bytes are the caller's promise's again, and the caller a user of the parent.

@@ -1,5 +1,6 @@
 #include "engine/scheduler/prefix_sharing.h"
 
+#include <utility>
 #include <vector>
 
 #include "engine/base/check.h"
@@ -20,13 +21,45 @@ std::vector<kv::ExtentId> Extents(const PrefixNode& node) {
 
 }  // namespace
 
+// Whether the prompt is shared with other requests.
+bool PrefixSharing::Keeps(const ActiveRequest& request) const {
+  return request.prepared.request.use_prefix_cache && cache_.max_cached_bytes() > 0;
+}
+
+PrefixSharing::Hit PrefixSharing::Find(const ActiveRequest& request, const KvConfig& config) const {
+  Hit hit;
+  if (!Keeps(request) || cache_.domains().empty()) return hit;
+  const Request& asked = request.prepared.request;
+  PrefixDomain* const domain = cache_.Find({.service_class = asked.service_class,
+                                            .salt = asked.cache_salt,
+                                            .config = config.ToString()});
+  if (domain == nullptr) return hit;
+  const std::span<const int32_t> prompt = request.prepared.prompt_tokens;
+  hit.prefix =
+      cache_.Longest(&domain->root, prompt.first(prompt.size() - 1), config.prefill_chunk_tokens);
+  for (const PrefixNode* node = hit.prefix; node != nullptr; node = node->parent) {
+    hit.bytes += node->bytes;
+    if (node->users > 0) hit.used_bytes += node->bytes;
+  }
+  return hit;
+}
+
+void PrefixSharing::Pin(ActiveRequest& request, PrefixNode* prefix) {
+  cache_.Pin(prefix);
+  request.pinned_prefix = prefix;
+}
+
+void PrefixSharing::Unpin(ActiveRequest& request) {
+  if (request.pinned_prefix) cache_.Unpin(std::exchange(request.pinned_prefix, nullptr));
+}
+
 // Null: the request shares nothing. A request that may not share with others, but has several
 // sequences, gets a domain of its own.
 PrefixDomain* PrefixSharing::Enter(const ActiveRequest& request,
                                    std::shared_ptr<const CacheFormat> format) {
   const Request& asked = request.prepared.request;
   if (!SharesPrompts(format->config)) return nullptr;
-  const bool keep = asked.use_prefix_cache && cache_.max_cached_bytes() > 0;
+  const bool keep = Keeps(request);
   if (!keep && asked.num_sequences == 1) return nullptr;
   // No salt of a client has a NUL in front (Preparer).
   const std::string salt =
@@ -50,7 +83,11 @@ void PrefixSharing::Start(ActiveRequest& request, const std::shared_ptr<const Ca
                       .prefix = domain == nullptr ? nullptr : &domain->root}));
   }
   Sequence& first = *request.sequences.front();
-  if (PrefixNode* const hit = first.LongestPrefix()) (void)TakeOver(request, first, hit);
+  if (PrefixNode* const hit = request.pinned_prefix) {
+    first.TakeOver(hit, Extents(*hit));
+    CountHit(request, first, hit->end_tokens);
+    Unpin(request);
+  }
 }
 
 void PrefixSharing::Fork(ActiveRequest& request) {
@@ -66,7 +103,7 @@ void PrefixSharing::Fork(ActiveRequest& request) {
 }
 
 PrefixSharing::Turn PrefixSharing::TurnOf(const ActiveRequest& request, const Sequence& sequence,
-                                          Chunks& taken) const {
+                                          Chunks& taken) {
   Turn turn{.waits = false, .prefix = nullptr, .tokens = sequence.cache().num_tokens()};
   if (!sequence.prefilling() || !sequence.at_prefix()) return turn;
   if (&sequence != request.sequences.front().get() && turn.tokens < CommonTokens(request)) {
@@ -76,11 +113,13 @@ PrefixSharing::Turn PrefixSharing::TurnOf(const ActiveRequest& request, const Se
   turn.prefix = sequence.LongestPrefix();
   if (turn.prefix != nullptr) turn.tokens = turn.prefix->end_tokens;
   const int tokens = sequence.StepTokensAt(turn.tokens);
-  if (tokens < sequence.cache().format().config.prefill_chunk_tokens) return turn;  // not shared
   const PrefixNode* const from = turn.prefix ? turn.prefix : sequence.prefix();
+  const bool shared = tokens == sequence.cache().format().config.prefill_chunk_tokens;
   turn.waits =
+      shared &&
       !taken.emplace(from, cache_.HashOf(*from, sequence.prompt().subspan(turn.tokens, tokens)))
            .second;
+  if (turn.prefix != nullptr && !turn.waits) turn.prefix->continued = true;
   return turn;
 }
 

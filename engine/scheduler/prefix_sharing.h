@@ -38,8 +38,20 @@ class PrefixSharing {
   const PrefixCache& cache() const { return cache_; }
   const PrefixCounts& counts() const { return counts_; }
 
-  // Makes the sequences of a request whose plan's bytes are reserved, the first one at the longest
-  // prefix that is cached: what it shares is no longer the request's to reserve.
+  // What of a request's prompt is cached in the config of a plan.
+  struct Hit {
+    PrefixNode* prefix = nullptr;  // the longest; null: there is none
+    uint64_t bytes = 0;            // of its final blocks
+    uint64_t used_bytes = 0;       // of these, promised already: somebody runs on them
+  };
+  Hit Find(const ActiveRequest& request, const KvConfig& config) const;
+  // From its admission with a hit to Start, the request uses the prefix, which so is promised; its
+  // tail is the last to go.
+  void Pin(ActiveRequest& request, PrefixNode* prefix);
+  void Unpin(ActiveRequest& request);
+
+  // Makes the sequences of a request whose plan's bytes, less those of the pinned prefix, are
+  // reserved; the first one goes on from there.
   void Start(ActiveRequest& request, const std::shared_ptr<const CacheFormat>& format,
              StepExecutor& executor);
 
@@ -54,7 +66,7 @@ class PrefixSharing {
   };
   // `taken` holds the chunks of the step's earlier sequences, and gets this one's.
   using Chunks = std::set<std::pair<const PrefixNode*, uint64_t>>;
-  Turn TurnOf(const ActiveRequest& request, const Sequence& sequence, Chunks& taken) const;
+  Turn TurnOf(const ActiveRequest& request, const Sequence& sequence, Chunks& taken);
   // The sequence takes over the prefix of its turn. False: its end is gone since.
   bool TakeOver(ActiveRequest& request, Sequence& sequence, PrefixNode* prefix);
 
@@ -62,6 +74,7 @@ class PrefixSharing {
   void Share(ActiveRequest& request, Sequence& sequence);
 
  private:
+  bool Keeps(const ActiveRequest& request) const;
   PrefixDomain* Enter(const ActiveRequest& request, std::shared_ptr<const CacheFormat> format);
   void CountHit(ActiveRequest& request, const Sequence& sequence, int64_t tokens);
 

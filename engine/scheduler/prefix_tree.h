@@ -46,9 +46,11 @@ struct PrefixNode {
   // Without its tail a prefix cannot be continued, only passed through.
   bool has_tail = false;
   std::vector<std::shared_ptr<TailExtent>> tail;
+  bool continued = false;  // by others than its maker, or about to be
 
   int users = 0;     // sequences that run on this prefix or a longer one
   int children = 0;  // nodes whose parent this is
+  int pins = 0;      // requests that are being admitted to go on from here: its tail goes last
 
   // Of PrefixCache's clock, when last used; and where the node stands in the order of eviction.
   double used_at = 0.0;

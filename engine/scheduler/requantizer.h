@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,7 +19,6 @@
 #include "engine/kv/arena.h"
 #include "engine/scheduler/active_request.h"
 #include "engine/scheduler/cache_format.h"
-#include "engine/scheduler/pressure_relief.h"
 #include "engine/scheduler/step_executor.h"
 
 namespace kvpareto {
@@ -26,16 +26,26 @@ namespace kvpareto {
 // Blocks that are re-encoded between two steps.
 inline constexpr int kRequantizedBlocksPerRound = 4;
 
+// What is asked for.
+struct ReliefDemand {
+  uint64_t wanted_bytes = 0;  // of reservations in the arena
+  std::span<const std::unique_ptr<ActiveRequest>> running;
+  // Whether a running request may be made smaller: its class allows it and it would help.
+  std::function<bool(const ActiveRequest&)> may_shrink;
+};
+
 // Engine thread only.
-class Requantizer final : public PressureRelief {
+class Requantizer {
  public:
   // All outlive this.
   Requantizer(CacheFormats* formats, StepExecutor* executor, kv::Arena* arena)
       : formats_(formats), executor_(executor), arena_(arena) {}
 
-  // As PressureRelief::Free. What is still being re-encoded counts as on its way: no more requests
-  // are made smaller than it takes together with that.
-  uint64_t Free(const ReliefDemand& demand) override;
+  // Gives back reservations (Arena::Unreserve) of `wanted_bytes` or a little more, less where there
+  // is not more to have; returns how many bytes. Requests that shrink have their reserved_bytes
+  // lowered by what is given back. What is still being re-encoded counts as on its way: no more
+  // requests are made smaller than it takes together with that.
+  uint64_t Free(const ReliefDemand& demand);
 
   // Once a round: re-encodes up to kRequantizedBlocksPerRound blocks.
   void Advance(std::span<const std::unique_ptr<ActiveRequest>> running);

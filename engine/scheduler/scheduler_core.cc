@@ -30,7 +30,7 @@ SchedulerCore::SchedulerCore(const SchedulerOptions& options, const SchedulerPar
                parts.arena),
       requantizer_(&formats_, parts.executor, parts.arena),
       admission_({.arena = parts.arena,
-                  .prefix_cache = parts.prefix_cache,
+                  .sharing = &sharing_,
                   .requantizer = &requantizer_,
                   .running = &running_,
                   .max_running_sequences = options.max_running_sequences}) {

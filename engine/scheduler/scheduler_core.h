@@ -39,8 +39,7 @@ struct SchedulerParts {
   const ModelConfig* model = nullptr;
   StepExecutor* executor = nullptr;
   kv::Arena* arena = nullptr;
-  TransformCache* transforms = nullptr;    // null: nothing is transformed (a cost model)
-  PressureRelief* prefix_cache = nullptr;  // reserves what it keeps; null: there is none such
+  TransformCache* transforms = nullptr;  // null: nothing is transformed (a cost model)
   std::function<Clock::time_point()> now = [] { return Clock::now(); };
   uint64_t weights_bytes = 0;    // for statistics
   uint64_t workspace_bytes = 0;  // for statistics
@@ -76,6 +75,7 @@ class SchedulerCore {
   const AdmissionState& admission() const { return admission_.state(); }
   // When a request that needs `bytes` more than what waits already may hope for them.
   std::chrono::milliseconds RetryAfter(uint64_t bytes) const;
+  const PrefixCache& prefix_cache() const { return sharing_.cache(); }
   CacheFormats& formats() { return formats_; }
   StatsRecorder& stats() { return stats_; }
   const StatsRecorder& stats() const { return stats_; }

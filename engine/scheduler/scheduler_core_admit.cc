@@ -62,6 +62,7 @@ absl::Status SchedulerCore::Start(ActiveRequest& request) {
   const PreparedRequest& prepared = request.prepared;
   const auto format = formats_.Get(prepared.plan.config);
   if (!format.ok()) {
+    sharing_.Unpin(request);
     parts_.arena->Unreserve(std::exchange(request.reserved_bytes, 0));
     return format.status();
   }

@@ -52,17 +52,19 @@ size_t Sequence::SharePrefix() {
     return 0;
   }
   const std::span<const int32_t> chunk = prompt_.subspan(prefix_->end_tokens, chunk_tokens_);
-  PrefixNode* node = prefixes_->Child(prefix_, chunk);
-  if (node == nullptr) {
-    prefix_ = prefixes_->Add(prefix_, cache_.Share(chunk));
-    return prefix_->bytes;
+  PrefixNode* const from = prefix_;
+  prefix_ = prefixes_->Child(from, chunk);
+  if (prefix_ == nullptr) {
+    prefix_ = prefixes_->Add(from, cache_.Share(chunk));
+  } else {
+    prefixes_->Advance(from, prefix_);
+    cache_.Adopt(*prefix_);
+    arena_->Unreserve(prefix_->bytes);
+    if (!prefix_->has_tail) prefixes_->SetTail(prefix_, cache_.LendTail());
   }
-  prefixes_->Advance(prefix_, node);
-  cache_.Adopt(*node);
-  arena_->Unreserve(node->bytes);
-  if (!node->has_tail) prefixes_->SetTail(node, cache_.LendTail());
-  prefix_ = node;
-  return node->bytes;
+  // The last but one stays: prompts often differ in their last words only.
+  if (from->parent != nullptr) prefixes_->ThinTail(from->parent);
+  return prefix_->bytes;
 }
 
 size_t Sequence::TakeBackPrefix() {

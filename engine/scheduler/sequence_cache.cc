@@ -140,15 +140,20 @@ void SequenceCache::EndStep() {
   step_tokens_ = 0;
 }
 
+// All but the unfilled parts: of the sink, of the last blocks, of what a step under way is to seal.
 size_t SequenceCache::own_live_bytes() const {
   const size_t token_bytes = format_->bf16.bytes() / kBlockTokens;
-  size_t bytes = 0;
+  size_t bytes = own_bytes_;
   if (sink_ && !sink_shared_) {
-    bytes += std::min<int64_t>(num_tokens_, format_->config.sink_tokens) * token_bytes;
+    const int64_t tokens = std::min<int64_t>(num_tokens_, format_->config.sink_tokens);
+    bytes -= arena_->Bytes(*sink_) - tokens * token_bytes;
   }
-  for (int i = shared_blocks_; i < static_cast<int>(blocks_.size()); ++i) {
-    const int64_t tokens = std::min<int64_t>(kBlockTokens, num_tokens_ - BlockBegin(i));
-    bytes += tokens == kBlockTokens ? arena_->Bytes(blocks_[i].extent) : tokens * token_bytes;
+  for (const kv::ExtentId extent : sealing_) bytes -= arena_->Bytes(extent);
+  for (int i = static_cast<int>(blocks_.size()) - 1; i >= shared_blocks_; --i) {
+    const int64_t tokens = num_tokens_ - BlockBegin(i);
+    if (tokens >= kBlockTokens) break;
+    if (blocks_[i].layout == nullptr) continue;
+    bytes -= arena_->Bytes(blocks_[i].extent) - std::max<int64_t>(tokens, 0) * token_bytes;
   }
   return bytes;
 }

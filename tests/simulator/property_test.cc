@@ -1,5 +1,5 @@
-// What must hold for the scheduler whatever is asked of it: random SLOs, traffic, changes of SLO
-// and a prefix cache that fills the rest, through the simulator, checked after every round.
+// What must hold for the scheduler whatever is asked of it: random SLOs, changes of SLO, traffic
+// and prompts that begin alike, through the simulator, checked after every round.
 #include <gtest/gtest.h>
 
 #include <deque>
@@ -13,27 +13,6 @@ namespace {
 constexpr int kScenarios = 2600;
 constexpr int kMostRounds = 100'000;
 constexpr int kRequestsPerScenario = 40;  // in all more than 100,000 random requests
-
-// A cache that takes what nobody needs, and gives back when asked.
-class CachedBytes final : public PressureRelief {
- public:
-  explicit CachedBytes(kv::Arena* arena) : arena_(arena) {}
-
-  void Grow(uint64_t bytes) {
-    if (arena_->Reserve(bytes)) held_ += bytes;
-  }
-  uint64_t Free(const ReliefDemand& demand) override {
-    const uint64_t freed = std::min(held_, kv::AlignUp(demand.wanted_bytes, kv::kRegionAlignment));
-    arena_->Unreserve(freed);
-    held_ -= freed;
-    return freed;
-  }
-  uint64_t held() const { return held_; }
-
- private:
-  kv::Arena* const arena_;
-  uint64_t held_ = 0;
-};
 
 // What one request met with. Lives as long as its scenario.
 struct Record {
@@ -62,12 +41,13 @@ class Sink final : public ResponseSink {
 };
 
 // Holds after every round.
-void CheckArena(Replica& replica, const CachedBytes& cache) {
-  uint64_t reserved = cache.held(), allocated = 0;
+void CheckArena(Replica& replica) {
+  const PrefixCache& cache = replica.core().prefix_cache();
+  uint64_t reserved = cache.used_bytes(), allocated = cache.used_bytes() + cache.cached_bytes();
   for (const auto& request : replica.core().running()) {
     uint64_t own = 0;
     for (const auto& sequence : request->sequences) {
-      if (sequence) own += sequence->cache().allocated_bytes();
+      if (sequence) own += sequence->cache().own_bytes();
     }
     EXPECT_LE(own, request->reserved_bytes);
     reserved += request->reserved_bytes;
@@ -76,7 +56,7 @@ void CheckArena(Replica& replica, const CachedBytes& cache) {
   const kv::ArenaStats arena = replica.arena().stats();
   EXPECT_EQ(reserved, arena.reserved_bytes);
   EXPECT_EQ(allocated, arena.allocated_bytes);
-  EXPECT_LE(arena.reserved_bytes, arena.capacity_bytes);
+  EXPECT_LE(arena.reserved_bytes + arena.cached_bytes, arena.capacity_bytes);
 }
 
 // The metrics of a scrape add up to what the arena says.
@@ -85,6 +65,7 @@ void CheckMetrics(Replica& replica) {
   const EngineStats stats = replica.core().stats().Snapshot();
   uint64_t allocated = 0;
   for (const auto& [key, bytes] : stats.kv) allocated += bytes.allocated_bytes;
+  for (const auto& [label, bytes] : stats.cached_bytes) allocated += bytes;
   EXPECT_EQ(allocated, replica.arena().stats().allocated_bytes);
 }
 
@@ -109,14 +90,7 @@ void CheckGuarantees(Replica& replica) {
 
 struct Scenario {
   explicit Scenario(uint64_t seed)
-      : random(seed),
-        replica(WithCache(random.Options()), &ScenarioModel(), &ScenarioTable()),
-        cache(static_cast<CachedBytes&>(*replica.prefix_cache())) {}
-
-  static ReplicaOptions WithCache(ReplicaOptions options) {
-    options.prefix_cache = [](kv::Arena* arena) { return std::make_unique<CachedBytes>(arena); };
-    return options;
-  }
+      : random(seed), replica(random.Options(), &ScenarioModel(), &ScenarioTable()) {}
 
   void ChangeSlo() { replica.SetSlo(std::make_shared<const ModelSlo>(random.Slo())); }
 
@@ -140,7 +114,6 @@ struct Scenario {
       replica.AdvanceTo(Clock::time_point{
           std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(at))});
       if (random.Chance(0.02)) ChangeSlo();
-      if (random.Chance(0.2)) cache.Grow(uint64_t{4096} << random.Pick(0, 8));
       Submit(at);
     }
     replica.Finish();
@@ -148,7 +121,6 @@ struct Scenario {
 
   RandomScenario random;
   Replica replica;
-  CachedBytes& cache;
   std::deque<Record> records;
 };
 
@@ -164,13 +136,13 @@ void CheckRecords(const std::deque<Record>& records) {
 }
 
 TEST(PropertyTest, TheSchedulerKeepsItsPromises) {
-  uint64_t admitted = 0, refused = 0, lowered = 0;
+  uint64_t admitted = 0, refused = 0, lowered = 0, found = 0;
   for (uint64_t seed = 0; seed < kScenarios && !testing::Test::HasFailure(); ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Scenario scenario(seed);
     int round = 0;
     scenario.replica.SetObserver([&] {
-      CheckArena(scenario.replica, scenario.cache);
+      CheckArena(scenario.replica);
       CheckGuarantees(scenario.replica);
       if (++round % 16 == 0) CheckMetrics(scenario.replica);
       if (round == kMostRounds) {  // nothing waits for ever
@@ -179,15 +151,20 @@ TEST(PropertyTest, TheSchedulerKeepsItsPromises) {
     });
     scenario.Run();
     CheckRecords(scenario.records);
-    EXPECT_EQ(scenario.replica.arena().stats().allocated_bytes, 0u);
-    EXPECT_EQ(scenario.replica.arena().stats().reserved_bytes, scenario.cache.held());
+    const kv::ArenaStats left = scenario.replica.arena().stats();
+    EXPECT_EQ(left.reserved_bytes, 0u);
+    EXPECT_EQ(left.allocated_bytes, left.cached_bytes);
     for (const Record& record : scenario.records) ++(record.admitted ? admitted : refused);
-    lowered += scenario.replica.core().stats().Snapshot().pressure_actions_total.size();
+    scenario.replica.core().Publish();
+    const EngineStats stats = scenario.replica.core().stats().Snapshot();
+    lowered += stats.pressure_actions_total.size();
+    found += stats.prefix_hit_tokens_total;
   }
   // The scenarios reach what they are for.
   EXPECT_GT(admitted, uint64_t{kScenarios} * 10);
   EXPECT_GT(refused, uint64_t{kScenarios});
   EXPECT_GT(lowered, uint64_t{kScenarios} / 4);
+  EXPECT_GT(found, uint64_t{kScenarios} * 100);
 }
 
 }  // namespace

@@ -49,10 +49,12 @@ class RandomScenario {
   bool Chance(double probability) { return Uniform() < probability; }
 
   ReplicaOptions Options() {
+    const uint64_t capacity_bytes = uint64_t{1} << Pick(20, 23);
     return {.scheduling = {.max_prefill_rows = 256 << Pick(0, 2),
                            .max_running_sequences = Pick(2, 24),
-                           .max_queued_requests = Pick(4, 64)},
-            .capacity_bytes = uint64_t{1} << Pick(20, 23),
+                           .max_queued_requests = Pick(4, 64),
+                           .prefix_cache_bytes = Chance(0.3) ? 0 : capacity_bytes >> Pick(0, 2)},
+            .capacity_bytes = capacity_bytes,
             .cost = {.weight_bytes = 1e6,
                      .bytes_per_second = 1e9,
                      .flops_per_second = 1e9,
@@ -92,6 +94,7 @@ class RandomScenario {
     TraceRequest request{.arrival_seconds = arrival_seconds,
                          .prompt_tokens = Chance(0.2) ? Pick(1, 3000) : Pick(1, 400),
                          .service_class = kClasses[Pick(0, 3)]};
+    if (Chance(0.6)) request.shared_tokens = Pick(1, 2 * request.prompt_tokens);
     request.max_tokens = Pick(1, 100);
     request.output_tokens = Pick(1, request.max_tokens);
     if (Chance(0.5)) request.kv.accuracy_target = 0.7 + 0.3 * Uniform();

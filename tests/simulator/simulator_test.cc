@@ -118,6 +118,65 @@ TEST(FairnessTest, ALongPrefillDoesNotStallOthers) {
   EXPECT_LE(result.classes.at("default").gap_seconds.max(), 2.0 * chunk_seconds);
 }
 
+// Requests that begin with the same 2,000 tokens, one after the other or together.
+class SharedPromptTest : public ::testing::Test {
+ protected:
+  void Start(uint64_t capacity_bytes) {
+    ReplicaOptions options = Options();
+    options.capacity_bytes = capacity_bytes;
+    options.scheduling = {.max_prefill_rows = 512,
+                          .max_running_sequences = 64,
+                          .max_queued_requests = 64,
+                          .prefix_cache_bytes = capacity_bytes};
+    replica_ = std::make_unique<Replica>(options, &ScenarioModel(), &ScenarioTable());
+    replica_->SetObserver(
+        [this] { most_held_ = std::max(most_held_, replica_->core().running().size()); });
+  }
+  void Run(int requests) {
+    TraceRequest request{.prompt_tokens = 2048, .shared_tokens = 2000, .max_tokens = 20};
+    request.output_tokens = 20;
+    request.kv.pinned_config = "int8";
+    ClassOutcome outcome;
+    for (int i = 0; i < requests; ++i) {
+      const std::string id = std::to_string(i);
+      ASSERT_TRUE(replica_->Submit(request, id, MakeSink(replica_.get(), request, &outcome)).ok());
+    }
+    replica_->Finish();
+    EXPECT_EQ(outcome.finished, requests);
+    replica_->core().Publish();
+  }
+  uint64_t found_tokens() const {
+    return replica_->core().stats().Snapshot().prefix_hit_tokens_total;
+  }
+
+  static constexpr uint64_t kOne = uint64_t{720} << 10;  // a little more than one request takes
+  std::unique_ptr<Replica> replica_;
+  size_t most_held_ = 0;
+};
+
+TEST_F(SharedPromptTest, IsPromisedOnceWhoeverIsAdmitted) {
+  Start(2 * kOne);
+  Run(1);
+  Run(30);
+  EXPECT_GE(most_held_, 6u);  // of a seventh of kOne each, behind what all have in common
+}
+
+TEST_F(SharedPromptTest, IsFoundWhereItAndAWholeRequestWouldNotFit) {
+  Start(kOne);
+  Run(1);
+  Run(1);
+  EXPECT_EQ(found_tokens(), 1792u);  // whole chunks of 256
+}
+
+TEST_F(SharedPromptTest, TakesLittleMoreThanItsEncodedBlocks) {
+  Start(4 * kOne);
+  Run(1);
+  const kv::FootprintParams footprint = Footprint(ScenarioTable().rows[1].config, ScenarioModel());
+  const size_t blocks = 2048 / kv::kBlockTokens * footprint.sealed_block_bytes;
+  EXPECT_GT(replica_->arena().stats().cached_bytes, blocks * 9 / 10);
+  EXPECT_LT(replica_->arena().stats().cached_bytes, blocks * 13 / 10);
+}
+
 TEST(SloCheckTest, TellsHowManyFit) {
   auto file = ParseSlo(
       "schema_version: 1\nmodels:\n  - model: m\n    classes:\n      - name: gold\n"
