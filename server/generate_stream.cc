@@ -3,7 +3,6 @@
 #include "server/convert_request.h"
 #include "server/raw_message.h"
 #include "server/security/admit.h"
-#include "server/service_class.h"
 
 namespace kvpareto::server {
 
@@ -12,10 +11,9 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* GenerateStream::Start(
     const grpc::ByteBuffer* raw_request) {
   std::shared_ptr<GenerateStream> stream(
       new GenerateStream(context, resources.stream_buffer_bytes));
-  const auto parse = [context, raw_request]() -> absl::StatusOr<v1::GenerateRequest> {
+  const auto parse = [raw_request]() -> absl::StatusOr<v1::GenerateRequest> {
     v1::GenerateRequest request;
     KVP_RETURN_IF_ERROR(ParseRaw(*raw_request, &request));
-    TakeClassFromMetadata(*context, &request);
     return request;
   };
   stream->generation_ =

@@ -180,6 +180,7 @@ void Connection::Dispatch() {
                   .path = target.substr(0, target.find('?')),
                   .body = std::move(message.body()),
                   .authorization = std::string(message[bhttp::field::authorization]),
+                  .service_class = std::string(message["x-kvpareto-class"]),
                   .peer_names = PeerNames()};
   exchange_ = std::make_shared<ConnectionExchange>(shared_from_this(), std::move(request), chunks,
                                                    options_->max_queued_bytes);

@@ -13,6 +13,7 @@ struct Request {
   std::string path;  // without the query
   std::string body;
   std::string authorization;            // that header, or ""
+  std::string service_class;            // x-kvpareto-class, or ""
   std::vector<std::string> peer_names;  // of the client's certificate over mutual TLS
 };
 

@@ -9,7 +9,6 @@
 #include "server/oip/responder.h"
 #include "server/raw_message.h"
 #include "server/security/admit.h"
-#include "server/service_class.h"
 
 namespace kvpareto::server::oip {
 namespace {
@@ -108,7 +107,6 @@ void InferStream::OnReadDone(bool ok) {
 
 absl::Status InferStream::StartRequest(const inference::ModelInferRequest& request) {
   KVP_ASSIGN_OR_RETURN(InferCall call, ToInferCall(request));
-  TakeClassFromMetadata(*context_, &call.request);
   const auto deadline = EarlierDeadline(context_->raw_deadline(), call.timeout);
   std::shared_ptr<Generation> generation;
   {

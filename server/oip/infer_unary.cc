@@ -3,7 +3,6 @@
 #include "server/oip/deadline.h"
 #include "server/raw_message.h"
 #include "server/security/admit.h"
-#include "server/service_class.h"
 #include "server/status_convert.h"
 
 namespace kvpareto::server::oip {
@@ -38,7 +37,6 @@ absl::Status InferUnary::Begin(const GenerateResources& resources, const grpc::B
   inference::ModelInferRequest request;
   KVP_RETURN_IF_ERROR(ParseRaw(in, &request));
   KVP_ASSIGN_OR_RETURN(InferCall call, ToUnaryCall(request));
-  TakeClassFromMetadata(*context_, &call.request);
   responder_.emplace(std::move(call), request.id());
   generation_ = std::make_shared<Generation>(
       resources, std::move(caller), [request = responder_->call().request] { return request; },

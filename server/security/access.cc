@@ -52,6 +52,7 @@ const Identity* FindByCertificate(const std::vector<Identity>& identities,
 }  // namespace
 
 absl::Status Caller::ResolveClass(v1::GenerateRequest* request) const {
+  if (request->service_class().empty()) request->set_service_class(service_class_);
   if (classes_.empty()) return absl::OkStatus();
   if (request->service_class().empty()) request->set_service_class(classes_.front());
   const std::string& wanted = request->service_class();
@@ -99,6 +100,7 @@ std::shared_ptr<const Access::Identities> Access::Current() const {
 absl::StatusOr<Caller> Access::Admit(const Credentials& credentials, Permission permission) const {
   const std::shared_ptr<const Identities> identities = Current();
   Caller caller;
+  caller.service_class_ = std::string(credentials.service_class);
   if (identities == nullptr) return caller;
   const std::string_view token = BearerToken(credentials.authorization);
   const Identity* identity = token.empty() ? FindByCertificate(*identities, credentials.peer_names)

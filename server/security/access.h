@@ -22,13 +22,15 @@ enum class Permission { kUse, kAdmin };
 class Caller {
  public:
   const std::string& name() const { return name_; }
-  // Sets the class of a request that names none. Errors: PERMISSION_DENIED (CLASS_NOT_ALLOWED).
+  // Sets the class of a request that names none: to the one that the call's metadata name, or the
+  // first one of the identity. Errors: PERMISSION_DENIED (CLASS_NOT_ALLOWED).
   absl::Status ResolveClass(v1::GenerateRequest* request) const;
 
  private:
   friend class Access;
   Caller() = default;
   std::string name_;                  // empty: the server has no identities
+  std::string service_class_;         // that the call names; empty: none
   std::vector<std::string> classes_;  // empty: any
 };
 
@@ -36,6 +38,8 @@ class Caller {
 struct Credentials {
   std::string_view authorization;       // the header, "Bearer ..." or ""
   std::vector<std::string> peer_names;  // of a verified client certificate
+  // x-kvpareto-class, for proxies that know their clients' classes; or "".
+  std::string_view service_class;
 };
 
 // Thread-safe.

@@ -4,13 +4,22 @@
 
 namespace kvpareto::server::security {
 
+namespace {
+
+// Of the call's metadata; "": there is none such.
+std::string_view Metadata(const grpc::ServerContextBase& context, const char* key) {
+  const auto found = context.client_metadata().find(key);
+  if (found == context.client_metadata().end()) return {};
+  return {found->second.data(), found->second.size()};
+}
+
+}  // namespace
+
 absl::StatusOr<Caller> Admit(const Access& access, const grpc::ServerContextBase& context,
                              Permission permission) {
-  Credentials credentials;
-  const auto header = context.client_metadata().find("authorization");
-  if (header != context.client_metadata().end()) {
-    credentials.authorization = {header->second.data(), header->second.size()};
-  }
+  Credentials credentials{.authorization = Metadata(context, "authorization"),
+                          .peer_names = {},
+                          .service_class = Metadata(context, "x-kvpareto-class")};
   const auto auth = context.auth_context();
   // gRPC has verified the certificate that these are from.
   for (const char* property : {GRPC_X509_SAN_PROPERTY_NAME, GRPC_X509_CN_PROPERTY_NAME}) {
@@ -22,7 +31,9 @@ absl::StatusOr<Caller> Admit(const Access& access, const grpc::ServerContextBase
 }
 
 absl::StatusOr<Caller> Admit(const Access& access, const http::Request& request) {
-  return access.Admit({.authorization = request.authorization, .peer_names = request.peer_names},
+  return access.Admit({.authorization = request.authorization,
+                       .peer_names = request.peer_names,
+                       .service_class = request.service_class},
                       Permission::kUse);
 }
 

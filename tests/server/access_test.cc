@@ -89,6 +89,22 @@ TEST_F(AccessTest, ClassesAreThoseOfTheIdentity) {
   EXPECT_EQ(request.service_class(), "default");
 }
 
+TEST_F(AccessTest, MetadataNameTheClassOfRequestsThatNameNone) {
+  const auto caller =
+      access_->Admit({.authorization = "Bearer one", .peer_names = {}, .service_class = "default"},
+                     Permission::kUse);
+  v1::GenerateRequest request;
+  EXPECT_TRUE(caller->ResolveClass(&request).ok());
+  EXPECT_EQ(request.service_class(), "default");
+  request.set_service_class("batch");
+  EXPECT_TRUE(caller->ResolveClass(&request).ok());
+  EXPECT_EQ(request.service_class(), "batch");
+  const auto other = access_->Admit(
+      {.authorization = "Bearer one", .peer_names = {}, .service_class = "gold"}, Permission::kUse);
+  request.clear_service_class();
+  EXPECT_EQ(ReasonOf(other->ResolveClass(&request)), "CLASS_NOT_ALLOWED");
+}
+
 TEST(Access, WithoutAFileEverybodyMayDoEverything) {
   const auto access = Access::Create("", kClasses);
   ASSERT_TRUE(access.ok());
