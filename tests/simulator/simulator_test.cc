@@ -132,8 +132,8 @@ class SharedPromptTest : public ::testing::Test {
     replica_->SetObserver(
         [this] { most_held_ = std::max(most_held_, replica_->core().running().size()); });
   }
-  void Run(int requests) {
-    TraceRequest request{.prompt_tokens = 2048, .shared_tokens = 2000, .max_tokens = 20};
+  void Run(int requests, int64_t shared_tokens = 2000) {
+    TraceRequest request{.prompt_tokens = 2048, .shared_tokens = shared_tokens, .max_tokens = 20};
     request.output_tokens = 20;
     request.kv.pinned_config = "int8";
     ClassOutcome outcome;
@@ -162,10 +162,23 @@ TEST_F(SharedPromptTest, IsPromisedOnceWhoeverIsAdmitted) {
 }
 
 TEST_F(SharedPromptTest, IsFoundWhereItAndAWholeRequestWouldNotFit) {
-  Start(kOne);
+  Start(kOne * 5 / 4);
   Run(1);
   Run(1);
   EXPECT_EQ(found_tokens(), 1792u);  // whole chunks of 256
+}
+
+TEST_F(SharedPromptTest, GivesWayOnlyToClassesThatMayShedIt) {
+  for (const bool shed : {true, false}) {
+    Start(2 * kOne);
+    auto slo = std::make_shared<ModelSlo>();
+    slo->classes.push_back({.name = "default", .pressure = {PressureAction::kQueue}});
+    if (!shed) replica_->SetSlo(slo);
+    most_held_ = 0;
+    Run(1);
+    Run(2, /*shared_tokens=*/0);  // room for two, or for one beside what is cached
+    EXPECT_EQ(most_held_, shed ? 2u : 1u);
+  }
 }
 
 TEST_F(SharedPromptTest, TakesLittleMoreThanItsEncodedBlocks) {
