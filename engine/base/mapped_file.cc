@@ -46,7 +46,17 @@ absl::StatusOr<std::shared_ptr<const MappedFile>> MappedFile::Open(const std::st
       new MappedFile(path, static_cast<const std::byte*>(data), size_bytes));
 }
 
-MappedFile::~MappedFile() { ::munmap(const_cast<std::byte*>(data_), size_bytes_); }
+MappedFile::~MappedFile() {
+  guard_.reset();
+  ::munmap(const_cast<std::byte*>(data_), size_bytes_);
+}
+
+absl::Status MappedFile::Check() const {
+  if (!guard_->failed()) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kDataLoss, "FILE_READ_FAILED",
+                   absl::StrCat(path_, ": was truncated or could not be read while it was in use"),
+                   {{"path", path_}});
+}
 
 void MappedFile::DropPages(size_t offset, size_t length) const {
   const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
@@ -66,7 +76,9 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes) 
         absl::StrCat(path, ": ", file->bytes().size(), " bytes, at most ", max_bytes, " are read"),
         {{"path", path}});
   }
-  return std::string(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+  std::string text(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+  KVP_RETURN_IF_ERROR(file->Check());
+  return text;
 }
 
 }  // namespace kvpareto

@@ -119,6 +119,7 @@ absl::StatusOr<Calibration> LoadCalibration(const std::string& path, const Model
     if (shape.empty()) continue;
     KVP_ASSIGN_OR_RETURN(calibration.tensors[view.name], ReadTensor(view, shape, path));
   }
+  KVP_RETURN_IF_ERROR(file->Check());
   return calibration;
 }
 

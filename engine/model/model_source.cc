@@ -30,6 +30,11 @@ class FileModel final : public ModelSource {
                      "the model has no tensor " + Printable(name), {{"tensor", Printable(name)}});
   }
 
+  absl::Status Check() const override {
+    for (const auto& file : model_.files) KVP_RETURN_IF_ERROR(file->Check());
+    return absl::OkStatus();
+  }
+
   void DropPages() const override {
     for (const auto& file : model_.files) file->DropPages(0, file->bytes().size());
   }
@@ -82,7 +87,9 @@ absl::Status AsModelError(const absl::Status& status, const std::string& path) {
 absl::StatusOr<std::unique_ptr<ModelSource>> OpenModel(const std::string& path) {
   absl::StatusOr<LoadedModel> model = Load(path);
   if (!model.ok()) return AsModelError(model.status(), path);
-  return std::make_unique<FileModel>(*std::move(model));
+  auto source = std::make_unique<FileModel>(*std::move(model));
+  KVP_RETURN_IF_ERROR(source->Check());
+  return source;
 }
 
 }  // namespace kvpareto

@@ -27,6 +27,8 @@ class ModelSource {
   virtual absl::StatusOr<TensorView> Tensor(std::string_view name) const = 0;
   virtual bool Has(std::string_view name) const = 0;
   virtual size_t file_bytes() const = 0;
+  // Whether all that was read so far is what the files held. Errors: DATA_LOSS (FILE_READ_FAILED).
+  virtual absl::Status Check() const = 0;
   // Weights have been repacked: the file's pages may leave memory.
   virtual void DropPages() const = 0;
   // Identifies these weights and this architecture: a hash of config, tensor names, types, shapes,

@@ -94,6 +94,7 @@ absl::StatusOr<ModelWeights> LoadWeights(const ModelSource& source, Backend& bac
     weights.layers.push_back(std::move(layer));
   }
   source.DropPages();
+  KVP_RETURN_IF_ERROR(source.Check());
   return weights;
 }
 
