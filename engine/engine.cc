@@ -12,6 +12,7 @@
 #include "engine/model/transformer.h"
 #include "engine/preparer.h"
 #include "engine/scheduler/scheduler.h"
+#include "engine/self_test.h"
 #include "engine/text/utf8.h"
 
 namespace kvpareto {
@@ -46,9 +47,10 @@ ParetoTable Bf16Table(const ModelConfig& model, const std::string& fingerprint,
 
 class EngineImpl final : public Engine {
  public:
-  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options) {
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options,
+                                                        const EngineHooks& hooks) {
     std::unique_ptr<EngineImpl> engine(new EngineImpl(options));
-    KVP_RETURN_IF_ERROR(engine->Load());
+    KVP_RETURN_IF_ERROR(engine->Load(hooks));
     return engine;
   }
 
@@ -93,7 +95,8 @@ class EngineImpl final : public Engine {
  private:
   explicit EngineImpl(const EngineOptions& options) : options_(options) {}
 
-  absl::Status Load();
+  absl::Status Load(const EngineHooks& hooks);
+  absl::Status RefuseBrokenRows();
   absl::Status LoadText(const ModelSource& source);
   absl::Status LoadCalibrationAndTable();
   absl::Status CheckArenaFits() const;
@@ -175,7 +178,24 @@ absl::Status EngineImpl::CheckArenaFits() const {
       {{"largest_capacity_bytes", absl::StrCat(most)}});
 }
 
-absl::Status EngineImpl::Load() {
+// Errors: INTERNAL (SELF_TEST_FAILED) when no row of the table is left.
+absl::Status EngineImpl::RefuseBrokenRows() {
+  const auto score = [this](std::span<const int32_t> tokens, const KvConfig& config,
+                            const ScoreOptions& options, const LogitsFn& on_logits) {
+    return Score(tokens, config, options, on_logits);
+  };
+  info_.refused_rows = SelfTest(table_, info_.config, score);
+  for (const RefusedRow& refused : info_.refused_rows) {
+    std::erase_if(table_.rows, [&](const ParetoRow& row) { return row.name == refused.name; });
+  }
+  if (!table_.rows.empty()) return absl::OkStatus();
+  const RefusedRow& first = info_.refused_rows.front();
+  return MakeError(absl::StatusCode::kInternal, "SELF_TEST_FAILED",
+                   absl::StrCat("no row of the Pareto table passes the self-test: ", first.name,
+                                ": ", first.why));
+}
+
+absl::Status EngineImpl::Load(const EngineHooks& hooks) {
   const auto start = Clock::now();
   KVP_ASSIGN_OR_RETURN(std::unique_ptr<ModelSource> source, OpenModel(options_.model_path));
   info_.config = source->config();
@@ -186,7 +206,8 @@ absl::Status EngineImpl::Load() {
   KVP_RETURN_IF_ERROR(LoadCalibrationAndTable());
 
   KVP_ASSIGN_OR_RETURN(CreatedBackend created, CreateBackend(options_));
-  backend_ = std::move(created.backend);
+  backend_ = hooks.wrap_backend ? hooks.wrap_backend(std::move(created.backend))
+                                : std::move(created.backend);
   info_.device_note = std::move(created.note);
   info_.backend = std::string(backend_->name());
   KVP_ASSIGN_OR_RETURN(ModelWeights weights, LoadWeights(*source, *backend_));
@@ -224,6 +245,7 @@ absl::Status EngineImpl::Load() {
                            .model = &info_.config,
                            .workspace = [this](int chunk) { return WorkspaceBytes(chunk); }},
                .admission = [this] { return scheduler_->admission(); }};
+  if (options_.self_test) KVP_RETURN_IF_ERROR(RefuseBrokenRows());
   info_.load_seconds = Seconds(Clock::now() - start);
   return absl::OkStatus();
 }
@@ -287,9 +309,10 @@ absl::Status EngineImpl::VisitAttentionWeights(const AttentionWeightsFn& visit) 
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options) {
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options,
+                                                       const EngineHooks& hooks) {
   KVP_RETURN_IF_ERROR(options.Validate());
-  return EngineImpl::Create(options);
+  return EngineImpl::Create(options, hooks);
 }
 
 }  // namespace kvpareto

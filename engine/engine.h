@@ -23,6 +23,8 @@
 
 namespace kvpareto {
 
+class Backend;
+
 struct EngineOptions {
   std::string model_path;  // .gguf file or Hugging Face directory
   std::string table_path;  // Pareto table; empty: a table of bf16 alone
@@ -36,9 +38,15 @@ struct EngineOptions {
   int max_running_sequences = 64;
   int max_queued_requests = 256;
   int max_sequences_per_request = 8;  // bound on n
-  int default_max_tokens = 256;
+  int max_prompt_tokens = 0;          // 0: what the model's context has room for
+  int max_answer_tokens = 0;          // of one sequence; 0: the same
+  int default_max_tokens = 256;       // never more than max_answer_tokens
   int max_stop_strings = 16;
+  int max_stop_string_bytes = 1024;
   int max_top_logprobs = 20;
+  // Leaves out rows of the table whose config computes something else here than the bf16 cache
+  // (engine/self_test.h).
+  bool self_test = false;
   int threads = 0;           // 0: one per core
   std::string isa = "auto";  // see CpuBackendOptions
   // "cpu", "cuda", or "auto": CUDA where it was built and the machine has a device, else the CPU.
@@ -48,11 +56,23 @@ struct EngineOptions {
   absl::Status Validate() const;
 };
 
+// Replaces parts that an engine makes for itself: how tests bring a device's faults about.
+struct EngineHooks {
+  std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> wrap_backend;  // null: as it is
+};
+
+// A row of the table that is not offered, and why.
+struct RefusedRow {
+  std::string name;
+  std::string why;
+};
+
 struct ModelInfo {
   ModelConfig config;
   std::string fingerprint;
   std::string backend;
   std::string device_note;  // why "auto" did not take CUDA in a build that has it; else empty
+  std::vector<RefusedRow> refused_rows;  // by the self-test
   uint64_t weights_bytes = 0;
   uint64_t file_bytes = 0;
   double load_seconds = 0.0;
@@ -61,7 +81,8 @@ struct ModelInfo {
 
 class Engine {
  public:
-  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options);
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options,
+                                                        const EngineHooks& hooks = {});
   // Cancels what is running, joins the engine thread.
   virtual ~Engine() = default;
 

@@ -26,8 +26,13 @@ absl::Status EngineOptions::Validate() const {
     return EngineOptionError("max_sequences_per_request",
                              "must be between 1 and max_running_sequences");
   }
+  if (max_prompt_tokens < 0) return EngineOptionError("max_prompt_tokens", "is negative");
+  if (max_answer_tokens < 0) return EngineOptionError("max_answer_tokens", "is negative");
   if (default_max_tokens < 1) return EngineOptionError("default_max_tokens", "must be at least 1");
   if (max_stop_strings < 0) return EngineOptionError("max_stop_strings", "is negative");
+  if (max_stop_string_bytes < 1) {
+    return EngineOptionError("max_stop_string_bytes", "must be at least 1");
+  }
   if (max_top_logprobs < 0) return EngineOptionError("max_top_logprobs", "is negative");
   if (threads < 0 || threads > 1024)
     return EngineOptionError("threads", "must be between 0 and 1024");

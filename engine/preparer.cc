@@ -66,8 +66,9 @@ absl::Status Preparer::CheckLimits(const Request& request) const {
                                 " stop strings and as many stop token ids are allowed"));
   }
   for (const std::string& stop : stopping.stop_strings) {
-    if (stop.empty() || stop.size() > 1024) {
-      return Invalid("STOP_STRING_INVALID", "a stop string has 1 to 1024 bytes");
+    if (stop.empty() || stop.size() > static_cast<size_t>(options->max_stop_string_bytes)) {
+      return Invalid("STOP_STRING_INVALID", absl::StrCat("a stop string has 1 to ",
+                                                         options->max_stop_string_bytes, " bytes"));
     }
   }
   if (request.sampling.top_logprobs > options->max_top_logprobs) {
@@ -87,7 +88,7 @@ absl::Status Preparer::CheckLimits(const Request& request) const {
 }
 
 absl::StatusOr<int> Preparer::MaxTokens(const Request& request, int64_t prompt_tokens) const {
-  const int64_t room = model->context_tokens - prompt_tokens;
+  int64_t room = model->context_tokens - prompt_tokens;
   const std::map<std::string, std::string> metadata = {
       {"prompt_tokens", absl::StrCat(prompt_tokens)},
       {"context_tokens", absl::StrCat(model->context_tokens)},
@@ -99,14 +100,21 @@ absl::StatusOr<int> Preparer::MaxTokens(const Request& request, int64_t prompt_t
                      model->context_tokens, " leaves no room for an answer"),
         metadata);
   }
+  if (options->max_prompt_tokens > 0 && prompt_tokens > options->max_prompt_tokens) {
+    return Invalid("PROMPT_TOO_LONG",
+                   absl::StrCat("the prompt has ", prompt_tokens, " tokens; this server takes ",
+                                options->max_prompt_tokens),
+                   metadata);
+  }
+  if (options->max_answer_tokens > 0) room = std::min<int64_t>(room, options->max_answer_tokens);
   if (request.stopping.max_tokens < 0) {
     return Invalid("MAX_TOKENS_INVALID", "max_tokens is negative", metadata);
   }
   if (request.stopping.max_tokens > room) {
     return Invalid(
         "MAX_TOKENS_TOO_LARGE",
-        absl::StrCat("prompt (", prompt_tokens, ") and max_tokens (", request.stopping.max_tokens,
-                     ") exceed the model's context of ", model->context_tokens, " tokens"),
+        absl::StrCat("max_tokens is ", request.stopping.max_tokens, "; behind a prompt of ",
+                     prompt_tokens, " tokens this server generates at most ", room),
         metadata);
   }
   if (request.stopping.max_tokens > 0) return request.stopping.max_tokens;
@@ -122,6 +130,7 @@ absl::StatusOr<PreparedRequest> Preparer::Prepare(Request request) const {
   KVP_ASSIGN_OR_RETURN(prepared.max_tokens, MaxTokens(request, prompt_tokens));
 
   prepared.request = std::move(request);
+  prepared.request.prompt = {};  // its tokens are what is needed while it waits and runs
   KVP_RETURN_IF_ERROR(planner.PlanRequest(admission(), prepared));
   if (prepared.plan.config.prefill_chunk_tokens > options->max_step_tokens) {
     return Invalid(

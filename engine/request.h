@@ -56,7 +56,7 @@ struct Request {
 
 // A request after tokenizing and planning: everything that can be refused has been.
 struct PreparedRequest {
-  Request request;
+  Request request;  // without its prompt
   std::vector<int32_t> prompt_tokens;
   int max_tokens = 0;
   Plan plan;  // while it waits: what it would get now; then what it was admitted with

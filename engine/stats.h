@@ -80,8 +80,11 @@ struct EngineStats {
   HistogramSnapshot plan_prediction_error_ratio;
 
   bool draining = false;
-  // Age of the step in progress; health turns bad when a step does not end.
-  double step_age_seconds = 0.0;
+  // How long nothing has progressed (no step ended, no request came or went) while there is work:
+  // the age of the step in progress, as long as steps end.
+  double stalled_seconds = 0.0;
+  // Why the engine refuses everything until the process is restarted, in words; empty: it does not.
+  std::string failure;
 };
 
 }  // namespace kvpareto

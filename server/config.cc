@@ -14,6 +14,7 @@ namespace {
 
 constexpr int kMaxThreads = 1024;
 constexpr int kMaxCount = 1'000'000;
+constexpr int kMaxTokens = 1 << 30;
 
 // Names appear in metric labels, logs and requests.
 bool IsName(const std::string& text) {
@@ -38,9 +39,13 @@ absl::Status ReadEngineLimits(YamlMap* map, EngineOptions* engine) {
       map->ReadInt("max_queued_requests", 1, kMaxCount, &engine->max_queued_requests));
   KVP_RETURN_IF_ERROR(
       map->ReadInt("max_sequences_per_request", 1, 4096, &engine->max_sequences_per_request));
+  KVP_RETURN_IF_ERROR(map->ReadInt("max_prompt_tokens", 0, kMaxTokens, &engine->max_prompt_tokens));
+  KVP_RETURN_IF_ERROR(map->ReadInt("max_answer_tokens", 0, kMaxTokens, &engine->max_answer_tokens));
   KVP_RETURN_IF_ERROR(
       map->ReadInt("default_max_tokens", 1, kMaxCount, &engine->default_max_tokens));
   KVP_RETURN_IF_ERROR(map->ReadInt("max_stop_strings", 0, 1024, &engine->max_stop_strings));
+  KVP_RETURN_IF_ERROR(
+      map->ReadInt("max_stop_string_bytes", 1, 65536, &engine->max_stop_string_bytes));
   KVP_RETURN_IF_ERROR(map->ReadInt("max_top_logprobs", 0, 1024, &engine->max_top_logprobs));
   return map->CheckNoOtherKeys();
 }
@@ -56,6 +61,8 @@ absl::StatusOr<ModelEntry> ReadModel(YamlMap* map, const std::string& folder) {
   model.engine.prefix_cache_bytes = model.engine.kv_capacity_bytes;
   KVP_RETURN_IF_ERROR(map->ReadBytes("prefix_cache", 0, &model.engine.prefix_cache_bytes));
   KVP_RETURN_IF_ERROR(map->ReadInt("threads", 0, kMaxThreads, &model.engine.threads));
+  model.engine.self_test = true;
+  KVP_RETURN_IF_ERROR(map->ReadBool("self_test", &model.engine.self_test));
   KVP_RETURN_IF_ERROR(map->Read("isa", &model.engine.isa));
   KVP_RETURN_IF_ERROR(map->Read("device", &model.engine.device));
   KVP_ASSIGN_OR_RETURN(YamlMap limits, map->Map("limits"));
@@ -112,6 +119,17 @@ absl::Status ReadHttpLimits(YamlMap* map, HttpLimits* limits) {
   return map->CheckNoOtherKeys();
 }
 
+absl::Status ReadConnectionLimits(YamlMap* map, Limits* limits) {
+  using std::chrono::milliseconds;
+  KVP_RETURN_IF_ERROR(map->ReadInt("max_streams_per_connection", 1, kMaxCount,
+                                   &limits->max_streams_per_connection));
+  KVP_RETURN_IF_ERROR(
+      map->ReadDuration("max_connection_idle", milliseconds(1000), &limits->max_connection_idle));
+  KVP_RETURN_IF_ERROR(
+      map->ReadDuration("keepalive_time", milliseconds(1000), &limits->keepalive_time));
+  return map->ReadDuration("keepalive_timeout", milliseconds(1000), &limits->keepalive_timeout);
+}
+
 absl::Status ReadLimits(YamlMap* map, Limits* limits) {
   using std::chrono::milliseconds;
   KVP_RETURN_IF_ERROR(map->ReadBytes("max_request_bytes", 1024, &limits->max_request_bytes));
@@ -123,15 +141,12 @@ absl::Status ReadLimits(YamlMap* map, Limits* limits) {
     return map->Error("max_metadata_bytes", "must be at most 1MiB");
   }
   KVP_RETURN_IF_ERROR(map->ReadBytes("stream_buffer_bytes", 1024, &limits->stream_buffer_bytes));
-  KVP_RETURN_IF_ERROR(map->ReadInt("max_streams_per_connection", 1, kMaxCount,
-                                   &limits->max_streams_per_connection));
+  KVP_RETURN_IF_ERROR(
+      map->ReadBytes("request_memory", uint64_t{1} << 20, &limits->request_memory_bytes));
+  KVP_RETURN_IF_ERROR(ReadConnectionLimits(map, limits));
   KVP_RETURN_IF_ERROR(map->ReadInt("prepare_threads", 1, kMaxThreads, &limits->prepare_threads));
   KVP_RETURN_IF_ERROR(
       map->ReadInt("max_preparing_requests", 1, kMaxCount, &limits->max_preparing_requests));
-  KVP_RETURN_IF_ERROR(
-      map->ReadDuration("keepalive_time", milliseconds(1000), &limits->keepalive_time));
-  KVP_RETURN_IF_ERROR(
-      map->ReadDuration("keepalive_timeout", milliseconds(1000), &limits->keepalive_timeout));
   KVP_RETURN_IF_ERROR(map->ReadDuration("step_stall", milliseconds(1000), &limits->step_stall));
   KVP_ASSIGN_OR_RETURN(YamlMap http, map->Map("http"));
   KVP_RETURN_IF_ERROR(ReadHttpLimits(&http, &limits->http));

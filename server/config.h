@@ -27,16 +27,20 @@ struct HttpLimits {
 };
 
 struct Limits {
-  uint64_t max_request_bytes = uint64_t{16} << 20;
+  uint64_t max_request_bytes = uint64_t{4} << 20;
   uint64_t max_metadata_bytes = uint64_t{16} << 10;
   // Responses that wait for a slow reader, per stream, besides what the transport holds.
   uint64_t stream_buffer_bytes = uint64_t{256} << 10;
+  // Requests that are being received, and what is kept of them until they are answered; of gRPC and
+  // of HTTP each.
+  uint64_t request_memory_bytes = uint64_t{256} << 20;
   int max_streams_per_connection = 256;
-  int prepare_threads = 2;  // that parse, tokenize and plan
+  std::chrono::milliseconds max_connection_idle{1'800'000};  // of gRPC
+  int prepare_threads = 2;                                   // that parse, tokenize and plan
   int max_preparing_requests = 256;
   std::chrono::milliseconds keepalive_time{60'000};
   std::chrono::milliseconds keepalive_timeout{20'000};
-  // A step that takes longer turns health to NOT_SERVING.
+  // An engine that has work and does not get on with it for longer turns health to NOT_SERVING.
   std::chrono::milliseconds step_stall{60'000};
   HttpLimits http;
 };

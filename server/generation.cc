@@ -23,6 +23,9 @@ std::string MakeRequestId() {
   return text;
 }
 
+// How much earlier than ours a client's clock may find that its deadline has passed.
+constexpr std::chrono::milliseconds kClockTolerance{50};
+
 absl::Status DeadlineExceeded() {
   return MakeError(absl::StatusCode::kDeadlineExceeded, "DEADLINE_EXCEEDED",
                    "the deadline has passed");
@@ -191,8 +194,9 @@ absl::Status Generation::FinalStatus(const absl::Status& status, const Usage& us
   const std::lock_guard lock(mutex_);
   if (slow_reader_) return WithProgress(SlowReader(resources_.stream_buffer_bytes), usage);
   if (client_gone_) {
-    // gRPC also cancels calls whose deadline has passed.
-    const bool late = deadline_.has_value() && *deadline_ <= std::chrono::steady_clock::now();
+    // gRPC also cancels calls whose deadline has passed, by the client's clock.
+    const bool late =
+        deadline_.has_value() && *deadline_ <= std::chrono::steady_clock::now() + kClockTolerance;
     return WithProgress(late ? DeadlineExceeded() : ClientCancelled(), usage);
   }
   return status.ok() ? status : WithProgress(status, usage);

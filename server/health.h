@@ -1,4 +1,5 @@
-// What grpc.health.v1 answers. "" is liveness: the process serves and no engine is stuck. Each of
+// What grpc.health.v1 answers. "" is liveness: the process serves, and no engine is stuck or has
+// failed. Each of
 // our services is readiness: live, and not draining. Unknown names are NOT_FOUND, Watch follows
 // changes (gRPC's own implementation).
 #pragma once
@@ -7,6 +8,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -18,9 +20,10 @@ namespace kvpareto::server {
 
 class Health {
  public:
-  // `models` outlives this object.
+  // `models` outlives this object. `on_failure` is called once, on this object's thread, when an
+  // engine has failed for good.
   Health(const Models* models, std::vector<std::string> service_names,
-         std::chrono::milliseconds step_stall);
+         std::chrono::milliseconds step_stall, std::function<void()> on_failure = nullptr);
   ~Health();
   Health(const Health&) = delete;
   Health& operator=(const Health&) = delete;
@@ -30,7 +33,7 @@ class Health {
   void Attach(grpc::HealthCheckServiceInterface* service);
   // From now on no service is ready.
   void SetDraining();
-  // No step of an engine is stuck.
+  // No engine is stuck or has failed.
   bool live() const;
   // Live, and not draining.
   bool ready() const;
@@ -39,19 +42,20 @@ class Health {
   static constexpr auto kPeriod = std::chrono::milliseconds(500);
 
   void Loop();
-  bool EnginesProgress() const;
+  std::string Trouble(bool* failed) const;
   void Publish();  // under mutex_
 
   const Models* const models_;
   const std::vector<std::string> service_names_;
   const std::chrono::milliseconds step_stall_;
+  const std::function<void()> on_failure_;
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   grpc::HealthCheckServiceInterface* service_ = nullptr;
   bool draining_ = false;
   bool stopping_ = false;
-  bool progress_ = true;
+  bool live_ = true;
   std::thread thread_;  // last: it uses all of the above
 };
 

@@ -13,6 +13,8 @@ namespace {
 
 // More than any option needs; copies of values recurse once per level.
 constexpr int kMaxDepth = 32;
+// A value takes tens of bytes of memory, however short it is: token ids are the longest lists.
+constexpr int kMaxValues = 262'144;
 
 }  // namespace
 
@@ -25,14 +27,17 @@ absl::Status FieldError(std::string_view reason, const std::string& field,
 absl::StatusOr<JsonReader> JsonReader::Parse(std::string_view text, std::string path,
                                              Numbers numbers) {
   bool too_deep = false;
-  const auto limit_depth = [&](int depth, json::parse_event_t, const json&) {
+  int values = 0;
+  const auto limit = [&](int depth, json::parse_event_t, const json&) {
     too_deep = too_deep || depth > kMaxDepth;
-    return !too_deep;
+    return !too_deep && ++values <= kMaxValues;
   };
-  json value = json::parse(text, limit_depth, /*allow_exceptions=*/false);
-  if (value.is_discarded() || too_deep) {
+  json value = json::parse(text, limit, /*allow_exceptions=*/false);
+  if (value.is_discarded() || too_deep || values > kMaxValues) {
     return FieldError("JSON_INVALID", path.empty() ? "body" : path,
-                      too_deep ? "nests too deeply" : "is not valid JSON");
+                      too_deep              ? "nests too deeply"
+                      : values > kMaxValues ? "has too many values"
+                                            : "is not valid JSON");
   }
   return Create(std::move(value), std::move(path), numbers);
 }

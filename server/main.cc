@@ -1,7 +1,9 @@
 // kvpareto-server --config=server.yaml
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <functional>
@@ -77,7 +79,13 @@ int Run(const std::string& config_path) {
 
   absl::StatusOr<std::unique_ptr<Models>> models = Models::Load(*config);
   if (!models.ok()) return Fail("cannot load", models.status(), kExitFailure);
-  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(*config, *std::move(models));
+  std::atomic<bool> failed = false;
+  const auto stop_failed = [&failed] {
+    failed = true;
+    kill(getpid(), SIGTERM);
+  };
+  absl::StatusOr<std::unique_ptr<Server>> server =
+      Server::Start(*config, *std::move(models), stop_failed);
   if (!server.ok()) return Fail("cannot serve", server.status(), kExitFailure);
 
   NotifyServiceManager("READY=1");
@@ -85,7 +93,8 @@ int Run(const std::string& config_path) {
     ReloadLog(config_path);
     (*server)->ReloadSlo().IgnoreError();  // it is logged
   };
-  LogInfo("stopping", {{"signal", WaitForSignal(signals, reload)}});
+  const std::string signal = WaitForSignal(signals, reload);
+  LogInfo("stopping", {{"why", failed ? "an engine failed" : signal}});
   NotifyServiceManager("STOPPING=1");
   // A second signal ends the process the hard way.
   std::thread([signals] {
@@ -93,7 +102,7 @@ int Run(const std::string& config_path) {
     std::_Exit(kExitFailure);
   }).detach();
   (*server)->DrainAndShutdown(std::chrono::steady_clock::now() + config->drain_timeout);
-  return EXIT_SUCCESS;
+  return failed ? kExitFailure : EXIT_SUCCESS;
 }
 
 // --help shows the flags of this file, and --version what it says.

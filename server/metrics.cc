@@ -109,6 +109,10 @@ void AddCounters(const std::string& model, const EngineStats& stats, MetricFamil
     families->AddCounter("generated_tokens_total", "Generated tokens.",
                          {{"model", model}, {"class", name}}, count);
   }
+  families->AddGauge("engine_stalled_seconds", "Time without progress while there is work.",
+                     {{"model", model}}, stats.stalled_seconds);
+  families->AddGauge("engine_failed", "Whether the engine serves nothing until a restart.",
+                     {{"model", model}}, stats.failure.empty() ? 0 : 1);
   families->AddCounter("steps_total", "Passes of the model over a batch.", {{"model", model}},
                        stats.steps_total);
 }
@@ -146,6 +150,10 @@ void AddInfo(const std::string& model, const Engine& engine, MetricFamilies* fam
                       {"architecture", std::string(ArchitectureName(info.config.architecture))},
                       {"backend", info.backend}},
                      1);
+  for (const RefusedRow& row : info.refused_rows) {
+    families->AddGauge("table_row_refused", "Rows that failed the self-test at the start.",
+                       {{"model", model}, {"config", row.name}}, 1);
+  }
   const ParetoTable& table = engine.table();
   families->AddGauge("table_info", "The Pareto table of a model.",
                      {{"model", model},

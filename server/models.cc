@@ -23,6 +23,10 @@ absl::StatusOr<std::unique_ptr<Models>> Models::Load(const ServerConfig& config)
                              {"kv_capacity_bytes", entry.engine.kv_capacity_bytes},
                              {"table_rows", static_cast<int64_t>((*engine)->table().rows.size())},
                              {"seconds", info.load_seconds}});
+    for (const RefusedRow& row : info.refused_rows) {
+      LogError("table row refused",
+               {{"model", entry.name}, {"config", row.name}, {"why", row.why}});
+    }
     if (!info.device_note.empty()) {
       LogInfo("device", {{"model", entry.name}, {"note", info.device_note}});
     }

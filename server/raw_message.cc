@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/field_count.h"
 #include "server/log.h"
 #include "server/utf8.h"
 
@@ -51,6 +52,10 @@ std::string FindInvalidString(const Message& message) {
 }  // namespace
 
 absl::Status ParseRaw(const grpc::ByteBuffer& raw, Message* message) {
+  if (!HasAtMostFields(raw, *message->GetDescriptor(), kMaxRequestFields)) {
+    return MakeError(absl::StatusCode::kInvalidArgument, "TOO_MANY_FIELDS",
+                     "a request has at most " + std::to_string(kMaxRequestFields) + " fields");
+  }
   grpc::ByteBuffer copy = raw;  // shares the slices; Deserialize clears it
   if (grpc::GenericDeserialize<grpc::ProtoBufferReader, Message>(&copy, message).ok()) {
     return absl::OkStatus();

@@ -9,8 +9,8 @@
 
 namespace kvpareto::server {
 
-// Errors: INVALID_ARGUMENT, INVALID_UTF8 with metadata "field" for a string that is no UTF-8,
-// otherwise MALFORMED_REQUEST.
+// Errors: INVALID_ARGUMENT: TOO_MANY_FIELDS (field_count.h), INVALID_UTF8 with metadata "field" for
+// a string that is no UTF-8, otherwise MALFORMED_REQUEST.
 absl::Status ParseRaw(const grpc::ByteBuffer& raw, google::protobuf::Message* message);
 
 grpc::ByteBuffer SerializeRaw(const google::protobuf::Message& message);

@@ -2,6 +2,7 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
 
@@ -28,10 +29,14 @@ bool HasReflection(const SecurityConfig& security) {
 }
 
 void ApplyLimits(const Limits& limits, grpc::ServerBuilder* builder) {
+  builder->SetResourceQuota(
+      grpc::ResourceQuota("kvpareto").Resize(static_cast<size_t>(limits.request_memory_bytes)));
   builder->SetMaxReceiveMessageSize(static_cast<int>(limits.max_request_bytes));
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE,
                               static_cast<int>(limits.max_metadata_bytes));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits.max_streams_per_connection);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS,
+                              static_cast<int>(limits.max_connection_idle.count()));
   // Finds clients that vanished without closing their connection.
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS,
                               static_cast<int>(limits.keepalive_time.count()));
@@ -44,7 +49,7 @@ void ApplyLimits(const Limits& limits, grpc::ServerBuilder* builder) {
 }  // namespace
 
 Server::Server(const ServerConfig& config, std::unique_ptr<Models> models,
-               std::unique_ptr<security::Access> access)
+               std::unique_ptr<security::Access> access, std::function<void()> on_failure)
     : models_(std::move(models)),
       access_(std::move(access)),
       service_classes_(config.service_classes.begin(), config.service_classes.end()),
@@ -58,7 +63,7 @@ Server::Server(const ServerConfig& config, std::unique_ptr<Models> models,
                  .counter = &counter_,
                  .running = &running_,
                  .stream_buffer_bytes = config.limits.stream_buffer_bytes},
-      health_(models_.get(), ServiceNames(), config.limits.step_stall),
+      health_(models_.get(), ServiceNames(), config.limits.step_stall, std::move(on_failure)),
       drainer_(models_.get(), &health_, &counter_),
       inference_service_(resources_),
       model_service_(models_.get(), access_.get()),
@@ -71,11 +76,13 @@ Server::Server(const ServerConfig& config, std::unique_ptr<Models> models,
       metrics_port_(metrics_.get(), models_.get(), &running_, &health_) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerConfig& config,
-                                                      std::unique_ptr<Models> models) {
+                                                      std::unique_ptr<Models> models,
+                                                      std::function<void()> on_failure) {
   const std::set<std::string> classes(config.service_classes.begin(), config.service_classes.end());
   KVP_ASSIGN_OR_RETURN(std::unique_ptr<security::Access> access,
                        security::Access::Create(config.security.identities, classes));
-  std::unique_ptr<Server> server(new Server(config, std::move(models), std::move(access)));
+  std::unique_ptr<Server> server(
+      new Server(config, std::move(models), std::move(access), std::move(on_failure)));
   if (!config.slo_path.empty()) {
     KVP_RETURN_IF_ERROR(server->slo_.Reload());
     server->slo_.StartWatching();
@@ -117,6 +124,7 @@ absl::Status Server::ListenForHttp(const ServerConfig& config) {
                         .max_body_bytes = config.limits.max_request_bytes,
                         .max_header_bytes = config.limits.max_metadata_bytes,
                         .max_queued_bytes = config.limits.stream_buffer_bytes,
+                        .max_input_bytes = config.limits.request_memory_bytes,
                         .limits = config.limits.http.connections,
                         .refusal = openai::ErrorResponse};
   if (config.security.tls.enabled()) {

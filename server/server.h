@@ -4,6 +4,7 @@
 #include <grpcpp/server.h>
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -33,10 +34,12 @@ namespace kvpareto::server {
 
 class Server {
  public:
-  // Listens and serves. Errors: UNAVAILABLE (LISTEN_FAILED) naming the address; of
-  // SloLoader::Reload.
+  // Listens and serves. `on_failure` is called once, on a thread of the server, when an engine has
+  // failed for good: the process should end, so that its supervisor starts another one. Errors:
+  // UNAVAILABLE (LISTEN_FAILED) naming the address; of SloLoader::Reload.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerConfig& config,
-                                                       std::unique_ptr<Models> models);
+                                                       std::unique_ptr<Models> models,
+                                                       std::function<void()> on_failure = nullptr);
   // Shuts down at once if that has not been done.
   ~Server();
   Server(const Server&) = delete;
@@ -60,7 +63,7 @@ class Server {
   static constexpr auto kGoodbye = std::chrono::milliseconds(500);
 
   Server(const ServerConfig& config, std::unique_ptr<Models> models,
-         std::unique_ptr<security::Access> access);
+         std::unique_ptr<security::Access> access, std::function<void()> on_failure);
   absl::Status Listen(const ServerConfig& config);
   absl::Status ListenForHttp(const ServerConfig& config);
   absl::Status ListenForMetrics(const std::string& address);

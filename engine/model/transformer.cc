@@ -108,7 +108,9 @@ absl::Status Transformer::Forward(const StepBatch& batch, const LogitsFn& on_log
 
   backend_->Embed(*weights_.embedding, batch.tokens, Matrix(hidden_offset_, rows, config_.hidden));
   for (int layer = 0; layer < config_.layers; ++layer) RunLayer(layer, batch, split);
+  KVP_RETURN_IF_ERROR(CopyLastRows(batch));
   KVP_RETURN_IF_ERROR(ComputeLogits(batch, on_logits));
+  FindNotFinite(batch);
   const auto* tokens = reinterpret_cast<const int32_t*>(host_tokens_->data());
   for (size_t i = 0; i < batch.sampling.size(); ++i) {
     if (batch.sampling[i]) on_token(static_cast<int>(i), tokens[i]);
@@ -318,6 +320,34 @@ void Transformer::StoreKv(int layer, Activations qkv) {
   backend_->CopyFromHost(qkv.data, host.data(), host.size() * sizeof(float));
   args.items = stores_after_filter_;
   backend_->StoreKv(args);
+}
+
+// The last hidden state of each prefilling sequence: there when the step has been waited for.
+absl::Status Transformer::CopyLastRows(const StepBatch& batch) {
+  const size_t row_bytes = size_t(config_.hidden) * sizeof(float);
+  const size_t rows = batch.sequences.size() - batch.decode_rows;
+  if (rows > 0 && (!last_rows_ || last_rows_->bytes() < rows * row_bytes)) {
+    KVP_ASSIGN_OR_RETURN(last_rows_, backend_->AllocateOnHost(rows * row_bytes));
+  }
+  const Activations hidden = Matrix(hidden_offset_, batch.rows(), config_.hidden);
+  for (size_t i = 0; i < rows; ++i) {
+    const SequenceStep& sequence = batch.sequences[batch.decode_rows + i];
+    const int last = sequence.first_row + sequence.num_rows - 1;
+    backend_->CopyToHost(last_rows_->data() + i * row_bytes, hidden.data + last * row_bytes,
+                         row_bytes);
+  }
+  return absl::OkStatus();
+}
+
+void Transformer::FindNotFinite(const StepBatch& batch) {
+  not_finite_.clear();
+  for (size_t i = batch.decode_rows; i < batch.sequences.size(); ++i) {
+    const size_t row = i - batch.decode_rows;
+    const auto* values = reinterpret_cast<const float*>(last_rows_->data()) + row * config_.hidden;
+    const bool finite =
+        std::all_of(values, values + config_.hidden, [](float x) { return std::isfinite(x); });
+    if (!finite) not_finite_.push_back(static_cast<int>(i));
+  }
 }
 
 absl::Status Transformer::ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits) {

@@ -64,6 +64,11 @@ class Transformer {
   absl::Status Forward(const StepBatch& batch, const LogitsFn& on_logits,
                        const TokenFn& on_token = nullptr);
 
+  // Of the last Forward: the prefilling ones of batch.sequences, by index, whose last row is not
+  // all finite. Each row of a chunk reads those before it, so a NaN or infinity among their keys or
+  // values reaches the last one.
+  const std::vector<int>& not_finite() const { return not_finite_; }
+
   // Encodes blocks anew (ops/requantize.h), between steps.
   void Requantize(std::span<const RequantizeItem> items) {
     backend_->Requantize(
@@ -95,6 +100,8 @@ class Transformer {
   void TransformKv(const StepBatch& batch, Activations qkv, Activations bias_query);
   StoreKvArgs StoreArgs(Activations qkv) const;
   void StoreKv(int layer, Activations qkv);
+  absl::Status CopyLastRows(const StepBatch& batch);
+  void FindNotFinite(const StepBatch& batch);
   absl::Status ComputeLogits(const StepBatch& batch, const LogitsFn& on_logits);
   void SampleLogits(const StepBatch& batch, int first, Activations logits);
   absl::Status ShowLogits(const StepBatch& batch, int first, Activations logits,
@@ -131,6 +138,8 @@ class Transformer {
   WriteFilterFn write_filter_;
   std::vector<SampleRow> sample_rows_;         // of a step, so that they outlive their operations
   std::unique_ptr<DeviceBuffer> host_tokens_;  // [rows of a step] int32, host memory
+  std::unique_ptr<DeviceBuffer> last_rows_;    // [prefilling sequences, hidden] f32, host memory
+  std::vector<int> not_finite_;
   std::unique_ptr<DeviceBuffer> host_logits_;  // [kLogitRows, vocab] f32, host memory; on first use
 };
 

@@ -33,11 +33,15 @@ absl::Status ModelExecutor::Run(const StepWork& work, StepOutputs& outputs) {
     const size_t vocab = logits.size() / rows;
     for (int i = 0; i < rows; ++i) {
       const auto row = logits.subspan(i * vocab, vocab);
-      outputs[first + i].logits.assign(row.begin(), row.end());
+      outputs.sampled[first + i].logits.assign(row.begin(), row.end());
     }
   };
-  const auto take_token = [&](int entry, int32_t token) { outputs[entry].token = token; };
-  return transformer_->Forward(BuildBatch(work), take_logits, take_token);
+  const auto take_token = [&](int entry, int32_t token) { outputs.sampled[entry].token = token; };
+  KVP_RETURN_IF_ERROR(transformer_->Forward(BuildBatch(work), take_logits, take_token));
+  for (const int index : transformer_->not_finite()) {
+    outputs.not_finite.push_back(work.sequences[index]);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace kvpareto

@@ -23,7 +23,7 @@ double AttentionTokens(const ModelConfig& model) {
 SchedulerCore::SchedulerCore(const SchedulerOptions& options, const SchedulerParts& parts)
     : options_(options),
       parts_(parts),
-      stats_(parts.weights_bytes, parts.workspace_bytes),
+      stats_(parts.weights_bytes, parts.workspace_bytes, parts.now),
       formats_(*parts.model, parts.transforms),
       sharing_({.max_cached_bytes = options.prefix_cache_bytes,
                 .attention_tokens = AttentionTokens(*parts.model)},
@@ -93,6 +93,7 @@ void SchedulerCore::Finish(ActiveRequest* request, absl::Status status) {
     drain_rate_.Release(finished.request->reserved_bytes, parts_.now());
     stats_.OnFinished(*finished.request, finished.usage);
   }
+  stats_.SetProgress();
   finished_.push_back(std::move(finished));
 }
 
@@ -137,6 +138,7 @@ Usage SchedulerCore::MakeUsage(const ActiveRequest& request) const {
 }
 
 void SchedulerCore::Publish() {
+  if (idle()) stats_.SetIdle();
   sharing_.cache().Trim();
   stats_.SetRequantized(requantizer_.bytes_total());
   const uint64_t transform_bytes = parts_.transforms ? parts_.transforms->device_bytes() : 0;

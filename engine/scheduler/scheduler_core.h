@@ -93,6 +93,10 @@ class SchedulerCore {
   absl::Status Refusal(const ActiveRequest& request, AdmissionVerdict verdict) const;
   std::vector<Slot> ChooseSlots(int* decode_rows, std::vector<int>* chunks);
   StepWork AllocateExtents(const std::vector<Slot>& slots, int decode_rows);
+  bool IsRunning(const ActiveRequest* request) const;
+  void EndStep(const std::vector<Slot>& slots, const StepOutputs& outputs, bool ok);
+  void HandleFailure(const std::vector<Slot>& slots, const absl::Status& status);
+  void HandleNotFinite(const std::vector<Slot>& slots, const StepOutputs& outputs);
   void HandleOutput(const Slot& slot, StepOutput output);
   void Finish(ActiveRequest* request, absl::Status status);
   void FinishWhere(Requests& requests,
@@ -111,6 +115,7 @@ class SchedulerCore {
   Admission admission_;
   DrainRate drain_rate_;
   std::vector<FinishedRequest> finished_;
+  absl::Status failure_;  // of the device: what every later request gets
 };
 
 }  // namespace kvpareto

@@ -16,6 +16,7 @@ constexpr auto kLongestPatience = std::chrono::minutes(10);
 }  // namespace
 
 void SchedulerCore::Enqueue(std::unique_ptr<ActiveRequest> request) {
+  if (idle()) stats_.SetProgress();
   const ClassSlo& rules = admission_.RulesOf(*request);
   if (rules.max_wait) request->wait_until = request->submitted + *rules.max_wait;
   const auto rank = [&](const ActiveRequest& r) {
@@ -32,6 +33,7 @@ void SchedulerCore::Enqueue(std::unique_ptr<ActiveRequest> request) {
 // its turn; once one waits for memory that all share, the others get only what is guaranteed to
 // them.
 void SchedulerCore::Admit() {
+  if (!failure_.ok()) return FinishAll(failure_);
   admission_.BeginRound(!waiting_.empty());
   std::vector<std::string> held_up;  // classes whose first request waits
   bool guaranteed_only = false;
@@ -70,6 +72,7 @@ absl::Status SchedulerCore::Start(ActiveRequest& request) {
   request.unfinished = prepared.request.num_sequences;
   request.admitted = parts_.now();
   stats_.OnAdmitted(request);
+  stats_.SetProgress();
   request.sink->OnAdmitted(prepared.plan);
   return absl::OkStatus();
 }

@@ -1,10 +1,20 @@
 // The scheduler's steps: what goes into one, running it, handing out what it produced.
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "engine/scheduler/scheduler_core.h"
 #include "engine/scheduler/step_planner.h"
+#include "engine/text/sampler.h"
 
 namespace kvpareto {
+namespace {
+
+bool IsNotFinite(const StepOutputs& outputs, const Sequence* sequence) {
+  return std::find(outputs.not_finite.begin(), outputs.not_finite.end(), sequence) !=
+         outputs.not_finite.end();
+}
+
+}  // namespace
 
 // The step's sequences, decoding ones first.
 std::vector<SchedulerCore::Slot> SchedulerCore::ChooseSlots(int* decode_rows,
@@ -62,34 +72,68 @@ bool SchedulerCore::RunStep() {
   if (slots.empty()) return false;
 
   const auto start = parts_.now();
-  stats_.SetStepStart(start);
   std::vector<Slot> sampling;
   for (const Slot& slot : slots) {
     if (slot.sequence->NextStepSamples()) sampling.push_back(slot);
   }
   // Tokens are taken when the step has ended: a sequence that finishes frees extents the step still
   // reads.
-  StepOutputs outputs(sampling.size());
+  StepOutputs outputs{.sampled = std::vector<StepOutput>(sampling.size()), .not_finite = {}};
   const absl::Status status = parts_.executor->Run(AllocateExtents(slots, decode_rows), outputs);
-  for (const Slot& slot : slots) {
-    slot.sequence->cache().EndStep();
-    if (status.ok()) sharing_.Share(*slot.request, *slot.sequence);
-  }
-  stats_.ClearStepStart();
+  EndStep(slots, outputs, status.ok());
+  stats_.SetProgress();
   stats_.OnStep(decode_rows, chunks, Seconds(parts_.now() - start));
   if (!status.ok()) {
-    FinishAll(Annotate(status, "the device failed"));
+    HandleFailure(slots, status);
     return true;
   }
-  for (size_t i = 0; i < sampling.size(); ++i) HandleOutput(sampling[i], std::move(outputs[i]));
+  HandleNotFinite(slots, outputs);
+  for (size_t i = 0; i < sampling.size(); ++i) {
+    HandleOutput(sampling[i], std::move(outputs.sampled[i]));
+  }
   return true;
+}
+
+// What is no number, or was not computed, is not left to other requests.
+void SchedulerCore::EndStep(const std::vector<Slot>& slots, const StepOutputs& outputs, bool ok) {
+  for (const Slot& slot : slots) {
+    slot.sequence->cache().EndStep();
+    if (ok && !IsNotFinite(outputs, slot.sequence)) sharing_.Share(*slot.request, *slot.sequence);
+  }
+}
+
+// The step's requests have lost what it should have stored. With a lost device nothing works any
+// more.
+void SchedulerCore::HandleFailure(const std::vector<Slot>& slots, const absl::Status& status) {
+  const absl::Status failed = Annotate(status, "a step failed");
+  FinishWhere(running_, [&](const ActiveRequest& request) {
+    const bool hit = std::any_of(slots.begin(), slots.end(),
+                                 [&](const Slot& slot) { return slot.request == &request; });
+    return hit ? failed : absl::OkStatus();
+  });
+  if (status.code() != absl::StatusCode::kInternal) return;
+  failure_ =
+      MakeError(absl::StatusCode::kUnavailable, "ENGINE_FAILED",
+                absl::StrCat("the engine failed and waits to be restarted: ", status.message()));
+  stats_.SetFailed(status);
+  FinishAll(failure_);
+}
+
+void SchedulerCore::HandleNotFinite(const std::vector<Slot>& slots, const StepOutputs& outputs) {
+  for (const Slot& slot : slots) {
+    if (!IsNotFinite(outputs, slot.sequence) || !IsRunning(slot.request)) continue;
+    Finish(slot.request, NumericalError("the model computed activations that are not finite"));
+  }
+}
+
+bool SchedulerCore::IsRunning(const ActiveRequest* request) const {
+  return std::any_of(running_.begin(), running_.end(),
+                     [&](const auto& other) { return other.get() == request; });
 }
 
 void SchedulerCore::HandleOutput(const Slot& slot, StepOutput output) {
   ActiveRequest* request = slot.request;
-  const bool still_running = std::any_of(running_.begin(), running_.end(),
-                                         [&](const auto& other) { return other.get() == request; });
-  if (!still_running) return;  // another of its sequences failed in this step
+  if (!IsRunning(request)) return;  // another of its sequences failed in this step
   absl::StatusOr<Delta> delta = slot.sequence->Accept(std::move(output));
   if (!delta.ok()) {
     Finish(request, delta.status());

@@ -1,5 +1,7 @@
 #include "engine/scheduler/stats_recorder.h"
 
+#include <utility>
+
 #include "engine/scheduler/histogram.h"
 
 namespace kvpareto {
@@ -15,7 +17,9 @@ HistogramSnapshot& Latency(std::map<std::string, HistogramSnapshot>& histograms,
 
 }  // namespace
 
-StatsRecorder::StatsRecorder(uint64_t weights_bytes, uint64_t workspace_bytes) {
+StatsRecorder::StatsRecorder(uint64_t weights_bytes, uint64_t workspace_bytes,
+                             std::function<Clock::time_point()> now)
+    : now_(std::move(now)) {
   current_.weights_bytes = weights_bytes;
   current_.workspace_bytes = workspace_bytes;
   current_.prefill_chunk_tokens = MakeHistogram({64, 128, 256, 512, 1024, 2048, 4096});
@@ -132,7 +136,8 @@ EngineStats StatsRecorder::Snapshot() const {
   std::lock_guard lock(mutex_);
   EngineStats stats = published_;
   stats.draining = draining_;
-  if (step_start_.has_value()) stats.step_age_seconds = Seconds(Clock::now() - *step_start_);
+  stats.failure = failure_;
+  if (progress_.has_value()) stats.stalled_seconds = Seconds(now_() - *progress_);
   return stats;
 }
 
@@ -141,14 +146,19 @@ void StatsRecorder::SetDraining() {
   draining_ = true;
 }
 
-void StatsRecorder::SetStepStart(Clock::time_point start) {
+void StatsRecorder::SetProgress() {
   std::lock_guard lock(mutex_);
-  step_start_ = start;
+  progress_ = now_();
 }
 
-void StatsRecorder::ClearStepStart() {
+void StatsRecorder::SetIdle() {
   std::lock_guard lock(mutex_);
-  step_start_.reset();
+  progress_.reset();
+}
+
+void StatsRecorder::SetFailed(const absl::Status& failure) {
+  std::lock_guard lock(mutex_);
+  failure_ = std::string(failure.message());
 }
 
 }  // namespace kvpareto

@@ -1,6 +1,7 @@
 // Keeps EngineStats up to date on the engine thread and publishes copies of it to any thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -17,7 +18,9 @@ namespace kvpareto {
 
 class StatsRecorder {
  public:
-  StatsRecorder(uint64_t weights_bytes, uint64_t workspace_bytes);
+  // `now` is called by any thread and outlives the recorder.
+  StatsRecorder(uint64_t weights_bytes, uint64_t workspace_bytes,
+                std::function<Clock::time_point()> now);
 
   // Engine thread only.
   void OnAdmitted(const ActiveRequest& request);
@@ -43,19 +46,23 @@ class StatsRecorder {
   // Any thread.
   EngineStats Snapshot() const;
   void SetDraining();
-  void SetStepStart(Clock::time_point start);  // of the step in progress
-  void ClearStepStart();
+  // Something has happened that brings work to its end, or new work where there was none.
+  void SetProgress();
+  void SetIdle();  // nothing can be late now
+  void SetFailed(const absl::Status& failure);
 
  private:
   void SetLimits(const Admission& admission);
   void AddPrefixes(const PrefixSharing& sharing);
 
+  const std::function<Clock::time_point()> now_;
   EngineStats current_;  // engine thread only
 
   mutable std::mutex mutex_;  // guards what follows
   EngineStats published_;
   bool draining_ = false;
-  std::optional<Clock::time_point> step_start_;
+  std::optional<Clock::time_point> progress_;  // the last one; none: idle
+  std::string failure_;
 };
 
 }  // namespace kvpareto

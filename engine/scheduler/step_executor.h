@@ -20,8 +20,13 @@ struct StepWork {
   int decode_rows = 0;               // how many of them decode
 };
 
-// One for each sequence of the step whose NextStepSamples() holds, in order.
-using StepOutputs = std::vector<StepOutput>;
+struct StepOutputs {
+  // One for each sequence of the step whose NextStepSamples() holds, in order.
+  std::vector<StepOutput> sampled;
+  // Prefilling sequences that have computed something that is no number: what they stored is not to
+  // be used. (Decoding ones show by what they sample.)
+  std::vector<const Sequence*> not_finite;
+};
 
 // Used by the engine thread alone.
 class StepExecutor {
@@ -33,7 +38,7 @@ class StepExecutor {
 
   // Runs the step to its end. `outputs` comes with an empty entry for each sequence that samples;
   // an executor whose continuations do not read them leaves them so. Errors: a lost device
-  // (INTERNAL).
+  // (INTERNAL), after which no step will succeed; others spoil this step alone.
   virtual absl::Status Run(const StepWork& work, StepOutputs& outputs) = 0;
 
   // Encodes blocks anew, between steps. Nothing to do where no block holds anything (a cost model).

@@ -30,6 +30,10 @@ std::vector<int32_t> MostLikely(std::span<const float> logits, size_t count) {
 
 }  // namespace
 
+absl::Status NumericalError(const std::string& message) {
+  return MakeError(absl::StatusCode::kInternal, "NUMERICAL_ERROR", message);
+}
+
 Sampler::Sampler(const SamplingParams& params, std::span<const int32_t> prompt, int vocab)
     : params_(params), random_(params.seed), next_random_(random_()) {
   for (const auto& [token, bias] : params_.logit_bias) biases_.push_back({token, bias});
@@ -57,8 +61,7 @@ SampleRow Sampler::Next(int row) const {
 
 absl::StatusOr<SampledToken> Sampler::Accept(int32_t token) {
   if (token == kNotFinite) {
-    return MakeError(absl::StatusCode::kInternal, "NUMERICAL_ERROR",
-                     "the model produced logits that are not finite");
+    return NumericalError("the model produced logits that are not finite");
   }
   Record(token);
   next_random_ = random_();

@@ -30,6 +30,9 @@ struct SamplingParams {
   absl::Status Validate(int vocab) const;
 };
 
+// INTERNAL (NUMERICAL_ERROR).
+absl::Status NumericalError(const std::string& message);
+
 struct TokenLogprob {
   int32_t token = 0;
   float logprob = 0.0f;  // of softmax(logits) before temperature and penalties

@@ -47,14 +47,9 @@ void Disarm(asio::steady_timer* timer) { timer->expires_at(asio::steady_timer::t
 
 }  // namespace
 
-Connection::Connection(Socket socket, std::shared_ptr<asio::ssl::context> tls,
-                       std::shared_ptr<Loop> loop, const Options* options, const Handler* handler,
-                       std::function<void(Connection*)> closed)
+Connection::Connection(Socket socket, std::shared_ptr<asio::ssl::context> tls, const Shared* shared)
     : tls_(std::move(tls)),
-      loop_(std::move(loop)),
-      options_(options),
-      handler_(handler),
-      on_close_(std::move(closed)),
+      shared_(shared),
       read_timer_(socket.get_executor()),
       write_timer_(socket.get_executor()) {
   error_code ignored;
@@ -68,7 +63,7 @@ Connection::Connection(Socket socket, std::shared_ptr<asio::ssl::context> tls,
 
 void Connection::Start() {
   NewParser();
-  Arm(&read_timer_, options_->limits.read_timeout, &Connection::OnReadTimeout);
+  Arm(&read_timer_, shared_->options->limits.read_timeout, &Connection::OnReadTimeout);
   if (!secure_.has_value()) return Read();
   secure_->async_handshake(asio::ssl::stream_base::server,
                            [self = shared_from_this()](error_code error) {
@@ -88,7 +83,7 @@ void Connection::Arm(asio::steady_timer* timer, std::chrono::milliseconds after,
 
 void Connection::OnReadTimeout() {
   if (!receiving_ || closing_) return Close();
-  const std::string ms = std::to_string(options_->limits.read_timeout.count());
+  const std::string ms = std::to_string(shared_->options->limits.read_timeout.count());
   Refuse(408, MakeError(absl::StatusCode::kDeadlineExceeded, "READ_TIMEOUT",
                         "the request did not arrive within " + ms + " ms", {{"timeout_ms", ms}}));
 }
@@ -96,8 +91,8 @@ void Connection::OnReadTimeout() {
 void Connection::NewParser() {
   parser_.emplace();
   parser_->eager(true);
-  parser_->header_limit(static_cast<uint32_t>(options_->max_header_bytes));
-  parser_->body_limit(options_->max_body_bytes);
+  parser_->header_limit(static_cast<uint32_t>(shared_->options->max_header_bytes));
+  parser_->body_limit(shared_->options->max_body_bytes);
   receiving_ = false;
   continue_sent_ = false;
 }
@@ -127,11 +122,17 @@ void Connection::OnRead(error_code error, size_t bytes) {
 void Connection::Parse() {
   while (exchange_ == nullptr && !closing_ && input_.size() > 0) {
     if (!std::exchange(receiving_, true)) {
-      Arm(&read_timer_, options_->limits.read_timeout, &Connection::OnReadTimeout);
+      Arm(&read_timer_, shared_->options->limits.read_timeout, &Connection::OnReadTimeout);
     }
     error_code error;
     input_.consume(parser_->put(input_.data(), error));
     if (error && error != bhttp::error::need_more) return RefuseUnparsed(error);
+    if (!InputFits()) {
+      const uint64_t most = shared_->options->max_input_bytes;
+      return Refuse(503, MakeError(absl::StatusCode::kUnavailable, "TOO_MUCH_INPUT",
+                                   "too much is being received; try again",
+                                   {{"max_bytes", std::to_string(most)}}));
+    }
     if (parser_->is_done()) return Dispatch();
     if (parser_->is_header_done() && !std::exchange(continue_sent_, true) &&
         parser_->get()[bhttp::field::expect] == "100-continue") {
@@ -141,12 +142,18 @@ void Connection::Parse() {
   }
 }
 
+bool Connection::InputFits() {
+  const size_t body = parser_->get().body().capacity();
+  return shared_->budget->Change(&input_bytes_, exchange_bytes_ + body + input_.capacity());
+}
+
 void Connection::RefuseUnparsed(error_code error) {
   if (error == bhttp::error::body_limit) {
-    return Refuse(413, TooLarge("the body", "REQUEST_TOO_LARGE", options_->max_body_bytes));
+    return Refuse(413, TooLarge("the body", "REQUEST_TOO_LARGE", shared_->options->max_body_bytes));
   }
   if (error == bhttp::error::header_limit) {
-    return Refuse(431, TooLarge("the headers", "HEADERS_TOO_LARGE", options_->max_header_bytes));
+    return Refuse(431,
+                  TooLarge("the headers", "HEADERS_TOO_LARGE", shared_->options->max_header_bytes));
   }
   Refuse(400, MakeError(absl::StatusCode::kInvalidArgument, "MALFORMED_REQUEST",
                         "this is not HTTP/1.1: " + error.message()));
@@ -154,7 +161,7 @@ void Connection::RefuseUnparsed(error_code error) {
 
 void Connection::Refuse(int http_status, const absl::Status& error) {
   Response response{.content_type = "text/plain", .body = std::string(error.message()) + "\n"};
-  if (options_->refusal) response = options_->refusal(error);
+  if (shared_->options->refusal) response = shared_->options->refusal(error);
   response.status = http_status;
   keep_alive_ = false;
   closing_ = true;
@@ -182,10 +189,11 @@ void Connection::Dispatch() {
                   .authorization = std::string(message[bhttp::field::authorization]),
                   .service_class = std::string(message["x-kvpareto-class"]),
                   .peer_names = PeerNames()};
+  exchange_bytes_ = request.body.capacity();
   exchange_ = std::make_shared<ConnectionExchange>(shared_from_this(), std::move(request), chunks,
-                                                   options_->max_queued_bytes);
+                                                   shared_->options->max_queued_bytes);
   NewParser();
-  (*handler_)(exchange_);
+  (*shared_->handler)(exchange_);
 }
 
 void Connection::Queue(std::string bytes, std::shared_ptr<ConnectionExchange> from) {
@@ -197,7 +205,7 @@ void Connection::Queue(std::string bytes, std::shared_ptr<ConnectionExchange> fr
 void Connection::Write() {
   if (closed_) return;
   writing_ = true;
-  Arm(&write_timer_, options_->limits.write_timeout, &Connection::Close);
+  Arm(&write_timer_, shared_->options->limits.write_timeout, &Connection::Close);
   const auto buffer = asio::buffer(output_.front().bytes);
   auto done = [self = shared_from_this()](error_code error, size_t) { self->OnWritten(error); };
   if (plain_.has_value()) return asio::async_write(*plain_, buffer, std::move(done));
@@ -227,12 +235,14 @@ void Connection::Linger() {
 
 void Connection::AnswerComplete() {
   exchange_ = nullptr;
+  exchange_bytes_ = 0;
+  InputFits();
   if (!keep_alive_) closing_ = true;
   if (closing_) {
     if (!writing_) Close();
     return;
   }
-  Arm(&read_timer_, options_->limits.idle_timeout, &Connection::OnReadTimeout);
+  Arm(&read_timer_, shared_->options->limits.idle_timeout, &Connection::OnReadTimeout);
   Parse();
   Read();
 }
@@ -251,7 +261,8 @@ void Connection::Close() {
   socket().shutdown(Socket::shutdown_both, ignored);
   socket().close(ignored);
   if (exchange_ != nullptr) std::exchange(exchange_, nullptr)->Closed();
-  on_close_(this);
+  shared_->budget->Change(&input_bytes_, 0);
+  shared_->closed(this);
 }
 
 ConnectionExchange::ConnectionExchange(std::shared_ptr<Connection> connection, Request request,
@@ -295,7 +306,10 @@ bool ConnectionExchange::Write(std::string part) {
   return true;
 }
 
-void ConnectionExchange::End() { Post(chunks_ ? "0\r\n\r\n" : "", true); }
+void ConnectionExchange::End(std::string last) {
+  if (chunks_) last = (last.empty() ? "" : Chunk(last)) + "0\r\n\r\n";
+  Post(std::move(last), true);
+}
 
 void ConnectionExchange::Closed() {
   complete_ = true;

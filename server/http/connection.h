@@ -23,14 +23,35 @@ namespace kvpareto::server::http {
 
 class ConnectionExchange;
 
+// What all connections hold of requests together. Of the server's thread.
+class InputBudget {
+ public:
+  explicit InputBudget(uint64_t max_bytes) : max_bytes_(max_bytes) {}
+  // A connection's part becomes `bytes`; false: together they are too much.
+  bool Change(uint64_t* part, uint64_t bytes) {
+    used_bytes_ += bytes - *part;
+    *part = bytes;
+    return used_bytes_ <= max_bytes_;
+  }
+
+ private:
+  const uint64_t max_bytes_;
+  uint64_t used_bytes_ = 0;
+};
+
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   using Socket = boost::asio::ip::tcp::socket;
 
-  // `options` and `handler` outlive the connection; `closed` is called when it has ended.
-  Connection(Socket socket, std::shared_ptr<boost::asio::ssl::context> tls,
-             std::shared_ptr<Loop> loop, const Options* options, const Handler* handler,
-             std::function<void(Connection*)> closed);
+  // What connections of one server share; outlives them. `closed` is called when one has ended.
+  struct Shared {
+    std::shared_ptr<Loop> loop;
+    const Options* options;
+    const Handler* handler;
+    InputBudget* budget;
+    std::function<void(Connection*)> closed;
+  };
+  Connection(Socket socket, std::shared_ptr<boost::asio::ssl::context> tls, const Shared* shared);
 
   void Start();
   // No request after the one that is being answered.
@@ -41,7 +62,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Queue(std::string bytes, std::shared_ptr<ConnectionExchange> from);
   void AnswerComplete();
   bool keep_alive() const { return keep_alive_; }
-  const std::shared_ptr<Loop>& loop() const { return loop_; }
+  const std::shared_ptr<Loop>& loop() const { return shared_->loop; }
 
  private:
   using Parser = boost::beast::http::request_parser<boost::beast::http::string_body>;
@@ -58,6 +79,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Read();
   void OnRead(boost::system::error_code error, size_t bytes);
   void Parse();
+  bool InputFits();
   void RefuseUnparsed(boost::system::error_code error);
   void Refuse(int http_status, const absl::Status& error);
   void Dispatch();
@@ -71,15 +93,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::shared_ptr<boost::asio::ssl::context> tls_;
   std::optional<boost::asio::ssl::stream<Socket>> secure_;
 
-  const std::shared_ptr<Loop> loop_;
-  const Options* const options_;
-  const Handler* const handler_;
-  const std::function<void(Connection*)> on_close_;
+  const Shared* const shared_;
   boost::asio::steady_timer read_timer_;
   boost::asio::steady_timer write_timer_;
   boost::beast::flat_buffer input_;
   std::optional<Parser> parser_;
   std::shared_ptr<ConnectionExchange> exchange_;  // in progress
+  uint64_t exchange_bytes_ = 0;                   // its request's body
+  uint64_t input_bytes_ = 0;                      // this connection's part of the budget
   std::deque<Outgoing> output_;
   bool reading_ = false;
   bool writing_ = false;
@@ -102,7 +123,7 @@ class ConnectionExchange final : public Exchange,
   void Send(Response response) override;
   void Begin(Response response) override;
   bool Write(std::string part) override;
-  void End() override;
+  void End(std::string last) override;
   void OnClosed(std::function<void()> closed) override { on_closed_ = std::move(closed); }
 
   void Closed();  // the client is gone

@@ -32,11 +32,12 @@ class Exchange {
   virtual const Request& request() const = 0;
   // The whole answer.
   virtual void Send(Response response) = 0;
-  // Or an answer in parts: Begin (response.body is its first part), Write..., End. Write is false
+  // Or an answer in parts: Begin (response.body is its first part), Write..., End (with the
+  // last part, which is never too much; "": there is none). Write is false
   // when the client reads so slowly that too much waits for it already.
   virtual void Begin(Response response) = 0;
   virtual bool Write(std::string part) = 0;
-  virtual void End() = 0;
+  virtual void End(std::string last) = 0;
   // Calls `closed` on the server's thread if the client goes before the answer is complete. To be
   // set before the handler returns.
   virtual void OnClosed(std::function<void()> closed) = 0;

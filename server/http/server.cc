@@ -80,8 +80,7 @@ class AsioServer final : public Server {
     // Without a certificate nothing is served in clear text instead.
     if (options_.tls && tls == nullptr) return;
     const auto connection =
-        std::make_shared<Connection>(std::move(socket), std::move(tls), loop_, &options_, &handler_,
-                                     [this](Connection* closed) { Forget(closed); });
+        std::make_shared<Connection>(std::move(socket), std::move(tls), &shared_);
     connections_.insert(connection);
     PublishEmpty();
     connection->Start();
@@ -120,6 +119,12 @@ class AsioServer final : public Server {
   tcp::acceptor acceptor_{io_};
   int port_ = 0;
   // Of the server's thread.
+  InputBudget budget_{options_.max_input_bytes};
+  const Connection::Shared shared_{.loop = loop_,
+                                   .options = &options_,
+                                   .handler = &handler_,
+                                   .budget = &budget_,
+                                   .closed = [this](Connection* closed) { Forget(closed); }};
   std::set<std::shared_ptr<Connection>> connections_;
   bool accepting_ = false;
   bool stop_begun_ = false;

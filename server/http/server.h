@@ -27,6 +27,8 @@ struct Options {
   uint64_t max_body_bytes = uint64_t{16} << 20;
   uint64_t max_header_bytes = uint64_t{16} << 10;
   uint64_t max_queued_bytes = uint64_t{256} << 10;  // of one answer, for a slow reader
+  // Of all requests that are being received or answered; one beyond it is refused with a 503.
+  uint64_t max_input_bytes = uint64_t{256} << 20;
   Limits limits;
   // The answer to what no handler sees (malformed, too large, too slow), but for its status. None:
   // plain text.

@@ -4,6 +4,11 @@
 #include "server/openai/json_text.h"
 
 namespace kvpareto::server::openai {
+namespace {
+
+std::string EventText(const std::string& data) { return "data: " + data + "\n\n"; }
+
+}  // namespace
 
 void Completion::Start(const GenerateResources& resources, security::Caller caller,
                        Generation::Deadline deadline, Endpoint endpoint,
@@ -30,7 +35,7 @@ bool Completion::OnEvent(const v1::GenerateResponse& event) {
 }
 
 bool Completion::SendEvent(const std::string& data) {
-  std::string part = "data: " + data + "\n\n";
+  std::string part = EventText(data);
   if (begun_) return exchange_->Write(std::move(part));
   begun_ = true;
   exchange_->Begin({.content_type = "text/event-stream", .body = std::move(part)});
@@ -40,8 +45,8 @@ bool Completion::SendEvent(const std::string& data) {
 void Completion::OnEnd(const absl::Status& status) {
   if (!begun_ && !status.ok()) return exchange_->Send(ErrorResponse(status));
   if (!call_->stream) return exchange_->Send({.body = JsonText(answer_->Whole())});
-  SendEvent(status.ok() ? "[DONE]" : ErrorJson(status));
-  exchange_->End();
+  if (!begun_) exchange_->Begin({.content_type = "text/event-stream"});
+  exchange_->End(EventText(status.ok() ? "[DONE]" : ErrorJson(status)));
 }
 
 }  // namespace kvpareto::server::openai

@@ -34,15 +34,17 @@ listen: {grpc: "0.0.0.0:1", http: "0.0.0.0:2", metrics: ""}
 models:
   - {name: a, path: a.gguf, table: t.yaml, calibration: c.bin, kv_capacity: 2GiB, threads: 3,
      prefix_cache: 1MiB,
-     isa: avx512,
+     isa: avx512, self_test: false,
      limits: {max_step_tokens: 128, max_running_sequences: 5, max_queued_requests: 6,
-              max_sequences_per_request: 4, default_max_tokens: 9, max_stop_strings: 10,
+              max_sequences_per_request: 4, max_prompt_tokens: 12, max_answer_tokens: 13,
+              default_max_tokens: 9, max_stop_strings: 10, max_stop_string_bytes: 14,
               max_top_logprobs: 11}}
   - {name: org/b, path: /abs/b}
 default_model: org/b
 service_classes: [batch, default]
 limits: {max_request_bytes: 1MiB, max_metadata_bytes: 8KiB, stream_buffer_bytes: 4096,
-         max_streams_per_connection: 7, prepare_threads: 8, max_preparing_requests: 9,
+         request_memory: 5MiB, max_streams_per_connection: 7, max_connection_idle: 4m,
+         prepare_threads: 8, max_preparing_requests: 9,
          keepalive_time: 10s, keepalive_timeout: 5s, step_stall: 2m,
          http: {request_timeout: 11s, read_timeout: 12s, idle_timeout: 13s, write_timeout: 14s,
                 max_connections: 15}}
@@ -75,12 +77,16 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_EQ(engine.prefix_cache_bytes, uint64_t{1} << 20);
   EXPECT_EQ(engine.threads, 3);
   EXPECT_EQ(engine.isa, "avx512");
+  EXPECT_FALSE(engine.self_test);
   EXPECT_EQ(engine.max_step_tokens, 128);
   EXPECT_EQ(engine.max_running_sequences, 5);
   EXPECT_EQ(engine.max_queued_requests, 6);
   EXPECT_EQ(engine.max_sequences_per_request, 4);
+  EXPECT_EQ(engine.max_prompt_tokens, 12);
+  EXPECT_EQ(engine.max_answer_tokens, 13);
   EXPECT_EQ(engine.default_max_tokens, 9);
   EXPECT_EQ(engine.max_stop_strings, 10);
+  EXPECT_EQ(engine.max_stop_string_bytes, 14);
   EXPECT_EQ(engine.max_top_logprobs, 11);
   EXPECT_EQ(config->models[1].engine.model_path, "/abs/b");
   EXPECT_EQ(config->models[1].engine.table_path, "");
@@ -90,7 +96,9 @@ TEST(Config, ReadsEveryKey) {
   EXPECT_EQ(limits.max_request_bytes, uint64_t{1} << 20);
   EXPECT_EQ(limits.max_metadata_bytes, 8192u);
   EXPECT_EQ(limits.stream_buffer_bytes, 4096u);
+  EXPECT_EQ(limits.request_memory_bytes, uint64_t{5} << 20);
   EXPECT_EQ(limits.max_streams_per_connection, 7);
+  EXPECT_EQ(limits.max_connection_idle, std::chrono::minutes(4));
   EXPECT_EQ(limits.prepare_threads, 8);
   EXPECT_EQ(limits.max_preparing_requests, 9);
   EXPECT_EQ(limits.keepalive_time, std::chrono::seconds(10));
@@ -135,18 +143,24 @@ TEST(Config, ExampleShowsTheDefaults) {
   EXPECT_EQ(shown.prefix_cache_bytes, defaults.kv_capacity_bytes);
   EXPECT_EQ(shown.threads, defaults.threads);
   EXPECT_EQ(shown.isa, defaults.isa);
+  EXPECT_EQ(shown.self_test, plain->models[0].engine.self_test);
   EXPECT_EQ(shown.max_step_tokens, defaults.max_step_tokens);
   EXPECT_EQ(shown.max_running_sequences, defaults.max_running_sequences);
   EXPECT_EQ(shown.max_queued_requests, defaults.max_queued_requests);
   EXPECT_EQ(shown.max_sequences_per_request, defaults.max_sequences_per_request);
+  EXPECT_EQ(shown.max_prompt_tokens, defaults.max_prompt_tokens);
+  EXPECT_EQ(shown.max_answer_tokens, defaults.max_answer_tokens);
   EXPECT_EQ(shown.default_max_tokens, defaults.default_max_tokens);
   EXPECT_EQ(shown.max_stop_strings, defaults.max_stop_strings);
+  EXPECT_EQ(shown.max_stop_string_bytes, defaults.max_stop_string_bytes);
   EXPECT_EQ(shown.max_top_logprobs, defaults.max_top_logprobs);
   const Limits& limits = example->limits;
   EXPECT_EQ(limits.max_request_bytes, plain->limits.max_request_bytes);
   EXPECT_EQ(limits.max_metadata_bytes, plain->limits.max_metadata_bytes);
   EXPECT_EQ(limits.stream_buffer_bytes, plain->limits.stream_buffer_bytes);
+  EXPECT_EQ(limits.request_memory_bytes, plain->limits.request_memory_bytes);
   EXPECT_EQ(limits.max_streams_per_connection, plain->limits.max_streams_per_connection);
+  EXPECT_EQ(limits.max_connection_idle, plain->limits.max_connection_idle);
   EXPECT_EQ(limits.prepare_threads, plain->limits.prepare_threads);
   EXPECT_EQ(limits.max_preparing_requests, plain->limits.max_preparing_requests);
   EXPECT_EQ(limits.keepalive_time, plain->limits.keepalive_time);

@@ -64,6 +64,12 @@ TEST_F(HardshipTest, BadRequests) {
   request = TokensRequest(3, 3);
   for (int i = 0; i < 17; ++i) request.mutable_stopping()->add_stop_strings("s");
   Refuses(request, "INVALID_ARGUMENT TOO_MANY_STOPS");
+  request = TokensRequest(3, 3);
+  request.mutable_stopping()->add_stop_strings(std::string(1025, 's'));
+  Refuses(request, "INVALID_ARGUMENT STOP_STRING_INVALID");
+  request = TokensRequest(3, 3);
+  for (int i = 0; i < 70'000; ++i) request.mutable_prompt()->mutable_messages()->add_messages();
+  Refuses(request, "INVALID_ARGUMENT TOO_MANY_FIELDS");
   ServesTheNextRequest();
 }
 

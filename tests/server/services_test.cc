@@ -196,7 +196,7 @@ TEST_F(ServicesTest, HealthKnowsItsServices) {
 
 TEST_F(ServicesTest, AStuckEngineIsNotHealthy) {
   EngineStats stats;
-  stats.step_age_seconds = 5;
+  stats.stalled_seconds = 5;
   fakes_["b"]->set_stats(stats);
   EXPECT_EQ(WaitForHealth("", "NOT_SERVING"), "NOT_SERVING");
   EXPECT_EQ(HealthOf(kInference), "NOT_SERVING");
