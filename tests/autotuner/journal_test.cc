@@ -1,5 +1,8 @@
 #include "autotuner/journal.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 #include <cmath>
 #include <fstream>
 
@@ -54,6 +57,40 @@ TEST_F(JournalTest, ARecordThatWasCutIsMeasuredAgain) {
   ASSERT_NE(journal.Find("next"), nullptr);
   EXPECT_EQ(*journal.Find("next"), std::vector<double>({4.0}));
   EXPECT_NE(journal.Find("whole"), nullptr);
+}
+
+// Files of this process grow no further than `bytes`, as on a full disk; put back at the end.
+class FullDisk {
+ public:
+  explicit FullDisk(rlim_t bytes) : handler_(signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FullDisk() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    signal(SIGXFSZ, handler_);
+  }
+
+ private:
+  const sighandler_t handler_;
+  rlimit before_{};
+};
+
+TEST_F(JournalTest, AFullDiskIsAnErrorAndKeepsWhatIsThere) {
+  {
+    Journal journal = Open();
+    ASSERT_TRUE(journal.Append("whole", {1.0}).ok());
+    const FullDisk full(100);
+    const absl::Status status = journal.Append("cut", std::vector<double>(100, 0.5));
+    ASSERT_EQ(status.code(), absl::StatusCode::kInternal);
+    EXPECT_EQ(GetErrorInfo(status)->reason, "FILE_NOT_WRITABLE");
+    EXPECT_EQ(journal.Find("cut"), nullptr);
+  }
+  Journal journal = Open();
+  EXPECT_NE(journal.Find("whole"), nullptr);
+  EXPECT_EQ(journal.Find("cut"), nullptr);
+  EXPECT_TRUE(journal.Append("cut", {2.0}).ok());
 }
 
 TEST_F(JournalTest, LinesThatAreNoRecordsAreSkipped) {
