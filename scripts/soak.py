@@ -234,7 +234,8 @@ def check_growth(start: dict, end: dict) -> list:
     wrong = []
     if end["without arena"] > 1.1 * start["without arena"]:
         wrong.append("resident memory beside the arena grew by more than a tenth")
-    if end["descriptors"] > start["descriptors"] + 4 or end["threads"] > start["threads"] + 2:
+    # gRPC starts threads of its pool late; one a connection or request would be hundreds.
+    if end["descriptors"] > start["descriptors"] + 4 or end["threads"] > start["threads"] + 12:
         wrong.append("descriptors or threads grew")
     if end["arena bytes"] != end["of it cached"]:
         wrong.append("the arena holds bytes of nobody")
