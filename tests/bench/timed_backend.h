@@ -2,10 +2,9 @@
 #pragma once
 
 #include <map>
-#include <memory>
 #include <string>
 
-#include "engine/ops/backend.h"
+#include "tests/support/forwarding_backend.h"
 
 namespace kvpareto {
 
@@ -20,32 +19,14 @@ struct OpTotals {
 
 // Operations run to their end before the clock is read, which on a device that queues them costs
 // overlap: meant for the CPU. Linear layers are told apart by their shape.
-class TimedBackend : public Backend {
+class TimedBackend : public support::ForwardingBackend {
  public:
-  explicit TimedBackend(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
+  using ForwardingBackend::ForwardingBackend;
 
   const std::map<std::string, OpTotals>& totals() const { return totals_; }
   void Reset() { totals_.clear(); }
 
-  std::string_view name() const override { return backend_->name(); }
-  size_t activation_bytes() const override { return backend_->activation_bytes(); }
-  absl::StatusOr<std::unique_ptr<DeviceBuffer>> Allocate(size_t bytes) override {
-    return backend_->Allocate(bytes);
-  }
-  absl::StatusOr<std::unique_ptr<DeviceBuffer>> AllocateOnHost(size_t bytes) override {
-    return backend_->AllocateOnHost(bytes);
-  }
   void CopyToHost(void* to, const std::byte* from, size_t bytes) override;
-  void CopyFromHost(std::byte* to, const void* from, size_t bytes) override {
-    backend_->CopyFromHost(to, from, bytes);
-  }
-  void Move(std::byte* to, const std::byte* from, size_t bytes) override {
-    backend_->Move(to, from, bytes);
-  }
-  size_t scratch_bytes() const override { return backend_->scratch_bytes(); }
-  absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const TensorView> stacked) override {
-    return backend_->LoadWeight(stacked);
-  }
   void Embed(const Weight& table, std::span<const int32_t> ids, Activations y) override;
   void RmsNorm(const RmsNormArgs& args) override;
   void Linear(const LinearArgs& args) override;
@@ -57,13 +38,11 @@ class TimedBackend : public Backend {
   void Attention(const AttentionArgs& args) override;
   void SiluMul(Activations x, Activations y) override;
   void GatherRows(Activations x, std::span<const int32_t> rows, Activations y) override;
-  absl::Status Synchronize() override { return backend_->Synchronize(); }
 
  private:
   template <typename Fn>
   OpTotals& Time(const std::string& op, Fn&& fn);
 
-  std::unique_ptr<Backend> backend_;
   std::map<std::string, OpTotals> totals_;
 };
 
