@@ -23,7 +23,7 @@ absl::StatusOr<Caller> Admit(const Access& access, const grpc::ServerContextBase
   const auto auth = context.auth_context();
   // gRPC has verified the certificate that these are from.
   for (const char* property : {GRPC_X509_SAN_PROPERTY_NAME, GRPC_X509_CN_PROPERTY_NAME}) {
-    for (const grpc::string_ref name : auth->FindPropertyValues(property)) {
+    for (const grpc::string_ref& name : auth->FindPropertyValues(property)) {
       credentials.peer_names.emplace_back(name.data(), name.size());
     }
   }
