@@ -82,6 +82,9 @@ std::vector<ModelInferResponse> Responder::OnEvent(const v1::GenerateResponse& e
     }
     case v1::GenerateResponse::kResult:
       return Finish(event.result().usage());
+    case v1::GenerateResponse::kPlanChanged:
+      *plan_.mutable_kv() = event.plan_changed();
+      return {};
     case v1::GenerateResponse::EVENT_NOT_SET:
       return {};
   }

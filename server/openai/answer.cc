@@ -143,7 +143,9 @@ std::vector<Json> Answer::OnResult(const v1::GenerateResult& result) {
 std::vector<Json> Answer::OnEvent(const v1::GenerateResponse& event) {
   if (event.has_plan()) return OnPlan(event.plan());
   if (event.has_delta()) return OnDelta(event.delta());
-  return OnResult(event.result());
+  if (event.has_result()) return OnResult(event.result());
+  if (event.has_plan_changed()) *plan_.mutable_kv() = event.plan_changed();
+  return {};
 }
 
 Json Answer::Whole() const {

@@ -115,7 +115,9 @@ TEST_F(EnginePrefixCacheTest, ContinuationsOfARequestShareItsPrompt) {
       EXPECT_LT(Peak(request), 4 * one);
       ExpectConsistent();
     }
-    if (cache_bytes == 0) EXPECT_EQ(engine_->Stats().arena_allocated_bytes, 0u);
+    if (cache_bytes == 0) {
+      EXPECT_EQ(engine_->Stats().arena_allocated_bytes, 0u);
+    }
   }
 }
 

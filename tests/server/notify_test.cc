@@ -49,7 +49,7 @@ TEST(NotifyTest, ReachesTheManager) {
 TEST(NotifyTest, IsSilentWithoutAManager) {
   unsetenv("NOTIFY_SOCKET");
   EXPECT_FALSE(NotifyServiceManager("READY=1"));
-  for (const std::string name :
+  for (const std::string& name :
        {std::string("/no/such/socket"), std::string(200, 'x'), std::string()}) {
     setenv("NOTIFY_SOCKET", name.c_str(), 1);
     EXPECT_FALSE(NotifyServiceManager("READY=1")) << name;
