@@ -21,6 +21,7 @@ subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--disable-pi
 sys.path.insert(0, str(installed))
 
 import kvpareto  # noqa: E402
+import kvpareto.v1.inference_pb2 as inference  # noqa: E402
 import kvpareto.v1.kv_pb2 as kv  # noqa: E402
 
 PROMPT = "The capital of France is"
@@ -42,6 +43,12 @@ class PythonClientTest(unittest.TestCase):
         self.assertEqual(answer.usage.generated_tokens, 8)
         self.assertEqual(answer.plan.reason, kv.PLAN_REASON_DEFAULT)
         self.assertEqual(answer.model, "smollm2")
+
+    def test_a_plan_that_changes(self):
+        answer = kvpareto.Answer()
+        answer.add(inference.GenerateResponse(plan={"kv": {"config_name": "before"}}))
+        answer.add(inference.GenerateResponse(plan_changed={"config_name": "after"}))
+        self.assertEqual(answer.plan.config_name, "after")
 
     def test_prompts_of_every_kind(self):
         self.assertIn("Paris", self.client.generate(CHAT, max_tokens=12).text)

@@ -17,7 +17,7 @@ class Choice:
 
 @dataclasses.dataclass
 class Answer:
-    """A generation so far; plan is there with the first text, usage at the end."""
+    """A generation so far; plan is there with the first text (and may change later), usage at the end."""
     request_id: str = ""
     model: str = ""
     plan: kv_pb2.KvPlan | None = None
@@ -38,6 +38,8 @@ class Answer:
         event = response.WhichOneof("event")
         if event == "plan":
             self.request_id, self.model, self.plan = response.plan.request_id, response.plan.model, response.plan.kv
+        elif event == "plan_changed":
+            self.plan = response.plan_changed
         elif event == "result":
             self.usage = response.result.usage
         elif event == "delta":
