@@ -13,7 +13,7 @@ cd "$ROOT"
 
 seconds=${1:-60}
 [[ $seconds =~ ^[1-9][0-9]*$ ]] || fail "'$seconds' is no number of seconds"
-shift || true
+[ $# -eq 0 ] || shift
 programs=build/asan/tests/fuzz
 if [ $# -gt 0 ]; then
   targets=("$@")
