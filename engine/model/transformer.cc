@@ -1,7 +1,9 @@
 #include "engine/model/transformer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <span>
 
 #include "engine/base/check.h"
 
@@ -108,8 +110,8 @@ absl::Status Transformer::Forward(const StepBatch& batch, const LogitsFn& on_log
 
   backend_->Embed(*weights_.embedding, batch.tokens, Matrix(hidden_offset_, rows, config_.hidden));
   for (int layer = 0; layer < config_.layers; ++layer) RunLayer(layer, batch, split);
-  KVP_RETURN_IF_ERROR(CopyLastRows(batch));
   KVP_RETURN_IF_ERROR(ComputeLogits(batch, on_logits));
+  KVP_RETURN_IF_ERROR(CopyLastRows(batch));
   FindNotFinite(batch);
   const auto* tokens = reinterpret_cast<const int32_t*>(host_tokens_->data());
   for (size_t i = 0; i < batch.sampling.size(); ++i) {
@@ -322,21 +324,28 @@ void Transformer::StoreKv(int layer, Activations qkv) {
   backend_->StoreKv(args);
 }
 
-// The last hidden state of each prefilling sequence: there when the step has been waited for.
+// The last hidden state of each prefilling sequence, gathered where the logits' rows were: the
+// device is waited for once, not for each sequence.
 absl::Status Transformer::CopyLastRows(const StepBatch& batch) {
+  const std::span sequences = std::span(batch.sequences).subspan(batch.decode_rows);
+  if (sequences.empty()) return absl::OkStatus();
   const size_t row_bytes = size_t(config_.hidden) * sizeof(float);
-  const size_t rows = batch.sequences.size() - batch.decode_rows;
-  if (rows > 0 && (!last_rows_ || last_rows_->bytes() < rows * row_bytes)) {
-    KVP_ASSIGN_OR_RETURN(last_rows_, backend_->AllocateOnHost(rows * row_bytes));
+  if (!last_rows_ || last_rows_->bytes() < sequences.size() * row_bytes) {
+    KVP_ASSIGN_OR_RETURN(last_rows_, backend_->AllocateOnHost(sequences.size() * row_bytes));
   }
   const Activations hidden = Matrix(hidden_offset_, batch.rows(), config_.hidden);
-  for (size_t i = 0; i < rows; ++i) {
-    const SequenceStep& sequence = batch.sequences[batch.decode_rows + i];
-    const int last = sequence.first_row + sequence.num_rows - 1;
-    backend_->CopyToHost(last_rows_->data() + i * row_bytes, hidden.data + last * row_bytes,
-                         row_bytes);
+  std::array<int32_t, kLogitRows> last;
+  for (size_t first = 0; first < sequences.size(); first += kLogitRows) {
+    const size_t count = std::min<size_t>(kLogitRows, sequences.size() - first);
+    for (size_t i = 0; i < count; ++i) {
+      const SequenceStep& sequence = sequences[first + i];
+      last[i] = sequence.first_row + sequence.num_rows - 1;
+    }
+    const Activations picked = Matrix(logit_rows_offset_, static_cast<int>(count), config_.hidden);
+    backend_->GatherRows(hidden, {last.data(), count}, picked);
+    backend_->CopyToHost(last_rows_->data() + first * row_bytes, picked.data, count * row_bytes);
   }
-  return absl::OkStatus();
+  return backend_->Synchronize();
 }
 
 void Transformer::FindNotFinite(const StepBatch& batch) {
