@@ -69,7 +69,7 @@ std::unique_ptr<DeviceWeight> DeviceWeight::FromPacked(const PackedMatrix& matri
 
 size_t DeviceWeight::resident_bytes() const {
   size_t bytes = 0;
-  for (const auto& memory : memory_) bytes += memory->bytes();
+  for (const auto& memory : memory_) bytes += memory->resident_bytes();
   return bytes;
 }
 
