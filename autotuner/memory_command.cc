@@ -36,6 +36,8 @@ absl::Status RunMemory(const std::string& /*command*/) {
   Line("arena: KV cache", predicted.kv_bytes, probe.arena_peak_bytes);
   if (probe.device_predicted_bytes > 0) {
     Line("device: with the whole arena", probe.device_predicted_bytes, probe.device_measured_bytes);
+    std::printf("of the device: %llu for any program that opens it\n",
+                static_cast<unsigned long long>(probe.device_context_bytes));
     return absl::OkStatus();
   }
   Line("process: total", probe.predicted_rss_bytes(), probe.rss_peak_bytes);

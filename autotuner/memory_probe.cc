@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "autotuner/speed.h"
+#include "engine/backend_factory.h"
 #include "engine/model_files.h"
 
 namespace kvpareto::tune {
@@ -34,6 +35,17 @@ uint64_t DeviceBytes() {
   unsigned long long mib = 0;
   if (pipe == nullptr || std::fscanf(pipe.get(), "%llu", &mib) != 1) return 0;
   return uint64_t{mib} << 20;
+}
+
+// What the driver takes of the GPU, from `start_bytes` on, for a program that only opens it. It
+// stays open. 0 where there is none.
+absl::StatusOr<uint64_t> ContextBytes(const std::string& device, uint64_t start_bytes) {
+  if (device == "cpu") return 0;
+  KVP_ASSIGN_OR_RETURN(const CreatedBackend opened, CreateBackend({.device = device}));
+  if (!opened.backend->DeviceMemory()) return 0;
+  const uint64_t own = opened.backend->scratch_bytes() + start_bytes;
+  const uint64_t used = DeviceBytes();
+  return used - std::min(used, own);
 }
 
 // A prompt without meaning whose tokens all models have.
@@ -85,6 +97,8 @@ uint64_t BytesBeside(const TotalMemory& total) {
 
 absl::StatusOr<MemoryProbe> ProbeMemory(const MemoryProbeOptions& options) {
   const uint64_t device_start_bytes = DeviceBytes();
+  KVP_ASSIGN_OR_RETURN(const uint64_t context_bytes,
+                       ContextBytes(options.device, device_start_bytes));
   KVP_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, CreateEngine(options));
   const auto predict = [&](int64_t tokens) {
     TotalMemory total = PredictTotal(*engine, options.config, tokens);
@@ -105,8 +119,9 @@ absl::StatusOr<MemoryProbe> ProbeMemory(const MemoryProbeOptions& options) {
   probe.rss_peak_bytes = ProcessBytes("VmHWM");
   const EngineStats stats = engine->Stats();
   if (stats.device_used_bytes > 0) {
-    probe.device_predicted_bytes =
-        stats.weights_bytes + stats.workspace_bytes + stats.scratch_bytes + stats.capacity_bytes;
+    probe.device_context_bytes = context_bytes;
+    probe.device_predicted_bytes = context_bytes + stats.weights_bytes + stats.workspace_bytes +
+                                   stats.scratch_bytes + stats.capacity_bytes;
     probe.device_measured_bytes = DeviceBytes() - device_start_bytes;
   }
   return probe;

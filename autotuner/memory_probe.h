@@ -19,8 +19,9 @@ struct MemoryProbe {
   uint64_t fixed_bytes = 0;
   uint64_t rss_peak_bytes = 0;  // of the process, while the request ran
   // Of the GPU, where the engine runs on one, otherwise 0: what it took of it (weights, workspace,
-  // scratch, the whole arena), and what the driver says is in use since the start. The driver's own
-  // context, some hundred MiB, is not predicted.
+  // scratch, the whole arena) on top of what the driver takes for a program that only opens the
+  // device (`context`, measured before), and what the driver says is in use since the start.
+  uint64_t device_context_bytes = 0;
   uint64_t device_predicted_bytes = 0, device_measured_bytes = 0;
 
   uint64_t predicted_rss_bytes() const { return fixed_bytes + predicted.total_bytes(); }
