@@ -42,7 +42,7 @@ models:
       - {{name: default}}
       - {{name: steady, guaranteed_share: 0.3, requantizable: false}}
 """
-PINNED = ("bf16-c128", "k8c-v8t-c128", "k4c-v4t32-c256")
+PINNED = ("bf16-c128", "k8c-v8t-c128", "k4c-v4t-v.hadamard-r128-c128")
 TIMEOUT_S = 300
 
 
