@@ -21,15 +21,13 @@ import ctypes
 import json
 import os
 import pathlib
-import re
-import signal
 import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import urllib.request
+
+from loopback_server import LoopbackServer, Watch, check, total
 
 CONFIG = """listen: {{grpc: "127.0.0.1:0", metrics: "127.0.0.1:0"}}
 models:
@@ -47,34 +45,13 @@ KV_CONFIGS = ["k=bf16 v=bf16 chunk=256", "k=int8-channel v=int8-token sink=16 ch
               "k=int4-token v=int4-token-g32 sink=16 recent=64 chunk=512"]
 
 
-class Server:
-    """`with` stops it."""
-
+class Server(LoopbackServer):
     def __init__(self, args, device="cuda", model=None, table="", capacity="1GiB", step=1024, env=None):
-        self.config = pathlib.Path(args.work) / "server.yaml"
-        self.config.write_text(CONFIG.format(model=model or pathlib.Path(args.model).resolve(), device=device,
-                                             table=table and pathlib.Path(table).resolve(), capacity=capacity,
-                                             step=step))
-        self.args, self.env, self.events = args, {**os.environ, **(env or {})}, []
-
-    def __enter__(self):
-        self.process = subprocess.Popen([f"{self.args.bin}/kvpareto-server", "--config", self.config],
-                                        stderr=subprocess.PIPE, text=True, env=self.env)
-        for line in self.process.stderr:
-            event = json.loads(line)
-            self.events.append(event)
-            name = event.get("event", event.get("msg"))
-            if name == "serving metrics":
-                self.metrics_url = f"http://127.0.0.1:{event['port']}/metrics"
-            if name == "serving":
-                self.address = f"127.0.0.1:{event['port']}"
-                break
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=120)
+        self.args = args
+        config = pathlib.Path(args.work) / "server.yaml"
+        config.write_text(CONFIG.format(model=model or pathlib.Path(args.model).resolve(), device=device,
+                                        table=table and pathlib.Path(table).resolve(), capacity=capacity, step=step))
+        super().__init__(f"{args.bin}/kvpareto-server", config, env)
 
     def loaded(self):
         return next(e for e in self.events if e.get("event", e.get("msg")) == "model loaded")
@@ -83,46 +60,6 @@ class Server:
         return subprocess.Popen([f"{self.args.bin}/kvpareto", "generate", "--server", self.address, "--max-tokens",
                                  str(max_tokens), "--ignore-eos", "--explain", "--file", file, *flags],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def scrape(self):
-        with urllib.request.urlopen(self.metrics_url, timeout=30) as response:
-            text = response.read().decode()
-        return {(name, labels or ""): float(value) for name, labels, value in
-                re.findall(r"^(\w+)(?:\{([^}]*)\})? (\S+)$", text, re.MULTILINE)}
-
-
-def total(metrics, name, label=""):
-    return sum(value for (metric, labels), value in metrics.items()
-               if metric == "kvpareto_" + name and label in labels)
-
-
-class Watch:
-    """Scrapes until stopped; keeps the scrape with the most requests and tokens held."""
-
-    def __init__(self, server, pause):
-        self.server, self.pause, self.scrapes, self.wrong, self.most = server, pause, 0, 0, {}
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        size = lambda m: (total(m, "requests_running"), total(m, "kv_live_bytes"))
-        while not self.stop.wait(self.pause):
-            metrics = self.server.scrape()
-            self.scrapes += 1
-            self.wrong += total(metrics, "kv_allocated_bytes") != total(metrics, "kv_arena_allocated_bytes")
-            if size(metrics) >= size(self.most):
-                self.most = metrics
-
-    def end(self):
-        self.stop.set()
-        self.thread.join()
-        return self.most
-
-
-def check(name, ok, detail):
-    print(f"{'ok  ' if ok else 'FAIL'} {name}: {detail}", flush=True)
-    return bool(ok)
 
 
 def context_bytes():

@@ -5,9 +5,12 @@
              once as bf16 could, each in a config that meets the target, none lost. What can be reached depends on
              the table: kvpareto slo check tells
   guarantee  a guaranteed class is admitted at once while burst traffic fills the rest
-  requantize running streams are made smaller for others: they go on to their end, within their target
+  requantize running streams are made smaller for others: they go on to their end, within their target; their mean KL
+             divergence from their unpressured runs, by the log-probabilities that they return, is within the table's
   reload     half the limit under load: what is promised falls under it within seconds, no admitted request fails
   fairness   while a long prompt is computed, 99% of a stream's tokens come within twice a chunk's step
+  prefix     50 requests that begin with the same 4,000 tokens: the first token comes 10 times sooner after the first
+             one, and together they hold the common part once
   soak       random requests; in every scrape the bytes by class and config, and what is cached, add up to the
              arena's own count, and nothing is left at the end
 
@@ -20,18 +23,18 @@ one fails.
 """
 import argparse
 import collections
-import json
 import os
 import pathlib
 import random
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
+
+from loopback_server import LoopbackServer, Watch, check, total
+from stream_divergence import divergences, mean_and_error, read_tokens
 
 SLO = """schema_version: 1
 models:
@@ -51,74 +54,39 @@ models:
     path: {model}
     table: {table}
     kv_capacity: {capacity}
-    limits: {{max_running_sequences: 256, max_queued_requests: 1000}}
+    limits: {{max_running_sequences: 256, max_queued_requests: 1000, max_top_logprobs: 1000}}
 service_classes: [default, gold]
 slo: slo.yaml
 log: {{format: json}}
 """
+PREFIX_CONFIG = "k=int8-channel v=int8-token sink=16 recent=0 chunk=128"
 
 
-class Server:
-    """A server in a folder of its own; `with` stops it."""
+class Server(LoopbackServer):
+    """A server in a folder of its own."""
 
     def __init__(self, args, folder, capacity=None, **slo):
         self.args, self.folder = args, pathlib.Path(folder)
         self.write_slo(**slo)
-        (self.folder / "server.yaml").write_text(CONFIG.format(
-            model=pathlib.Path(args.model).resolve(), table=pathlib.Path(args.table).resolve(),
-            capacity=capacity or args.capacity))
+        config = self.folder / "server.yaml"
+        config.write_text(CONFIG.format(model=pathlib.Path(args.model).resolve(),
+                                        table=pathlib.Path(args.table).resolve(), capacity=capacity or args.capacity))
+        super().__init__(args.server, config)
 
     def write_slo(self, limit=100, high=0.6, low=0.5):
         new = self.folder / "slo.new"
         new.write_text(SLO.format(limit=limit, high=high, low=low))
         new.rename(self.folder / "slo.yaml")
 
-    def __enter__(self):
-        self.process = subprocess.Popen([self.args.server, "--config", self.folder / "server.yaml"],
-                                        stderr=subprocess.PIPE, text=True)
-        ports = {}
-        for line in self.process.stderr:
-            event = json.loads(line)
-            if event.get("event", event.get("msg")) in ("serving", "serving metrics"):
-                ports[event.get("event", event.get("msg"))] = event["port"]
-            if len(ports) == 2:
-                break
-        self.address = f"127.0.0.1:{ports['serving']}"
-        self.metrics_url = f"http://127.0.0.1:{ports['serving metrics']}/metrics"
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=120)
-
     def generate(self, prompt, max_tokens, *flags, stdout=subprocess.DEVNULL):
-        return subprocess.Popen([self.args.client, "generate", "--server", self.address, "--max-tokens",
-                                 str(max_tokens), "--ignore-eos", "--explain", *flags, prompt],
-                                stdout=stdout, stderr=subprocess.PIPE, text=True)
-
-    def wait_for(self, count, name, label=""):
-        """Until a metric has reached `count`, ten minutes at most."""
-        end = time.monotonic() + 600
-        while total(self.scrape(), name, label) < count and time.monotonic() < end:
-            time.sleep(0.05)
-
-    def scrape(self):
-        """{(metric, labels): value}"""
-        with urllib.request.urlopen(self.metrics_url, timeout=30) as response:
-            text = response.read().decode()
-        return {(name, labels or ""): float(value) for name, labels, value in
-                re.findall(r"^(\w+)(?:\{([^}]*)\})? (\S+)$", text, re.MULTILINE)}
-
-
-def total(metrics, name, label=""):
-    return sum(value for (metric, labels), value in metrics.items()
-               if metric == "kvpareto_" + name and label in labels)
-
-
-def check(name, ok, detail):
-    print(f"{'ok  ' if ok else 'FAIL'} {name}: {detail}", flush=True)
-    return ok
+        """The prompt is read from standard input: as a word it could look like a flag."""
+        process = subprocess.Popen([self.args.client, "generate", "--server", self.address, "--max-tokens",
+                                    str(max_tokens), "--ignore-eos", "--explain", "--file", "-", *flags],
+                                   stdin=subprocess.PIPE, stdout=stdout, stderr=subprocess.PIPE, text=True)
+        process.stdin.write(prompt)
+        process.stdin.close()
+        process.stdin = None  # or communicate() would flush it
+        return process
 
 
 def finish(processes):
@@ -128,37 +96,23 @@ def finish(processes):
     return len(failed), failed[0].strip()[-200:] if failed else "", [text for text, code in ended if code == 0]
 
 
-def accuracies(table):
-    """{row: the least agreement with bf16 that the table promises at any length}"""
+def table_column(table, key, choose):
+    """{row: one of the numbers measured at the lengths of the table}"""
     rows = re.split(r"^  - name: ", pathlib.Path(table).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    return {row.split("\n")[0].strip('"'): min(float(value) for value in re.findall(r"accuracy_low: (\S+)", row))
+    return {row.split("\n")[0].strip('"'): choose(float(value) for value in re.findall(rf"{key}: (\S+)", row))
             for row in rows}
 
 
+def accuracies(table):
+    return table_column(table, "accuracy_low", min)
+
+
+def config_of(answer):
+    return re.search(r"generated, KV config (\S+)", answer)[1]
+
+
 def configs_of(answers):
-    return collections.Counter(re.search(r"generated, KV config (\S+)", text)[1] for text in answers)
-
-
-class Watch:
-    """Scrapes until stopped and keeps the largest number of requests that own memory."""
-
-    def __init__(self, server):
-        self.server, self.held, self.scrapes, self.wrong = server, 0, 0, 0
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        while not self.stop.wait(0.02):
-            metrics = self.server.scrape()
-            self.scrapes += 1
-            self.held = max(self.held, total(metrics, "requests_running"))
-            parts = total(metrics, "kv_allocated_bytes") + total(metrics, "kv_cached_bytes")
-            self.wrong += parts != total(metrics, "kv_arena_allocated_bytes")
-
-    def end(self):
-        self.stop.set()
-        self.thread.join()
+    return collections.Counter(map(config_of, answers))
 
 
 def overload(args, folder, text):
@@ -168,7 +122,7 @@ def overload(args, folder, text):
         streams = [server.generate(prompt, 64, "--config", args.bf16) for prompt in prompts]
         server.wait_for(1, "requests_waiting")
         time.sleep(2)
-        watch.end()
+        in_bf16 = total(watch.end(), "requests_running")
         for stream in streams:
             stream.kill()  # how many of them are held is all that is asked
         finish(streams)
@@ -176,14 +130,14 @@ def overload(args, folder, text):
         measured = Watch(server)
         streams = [server.generate(prompt, 64, "--accuracy", args.accuracy) for prompt in prompts]
         failed, why, answers = finish(streams)
-        measured.end()
+        held = total(measured.end(), "requests_running")
     configs = configs_of(answers)
     promised = accuracies(args.table)
     ok = check("overload lost", failed == 0, f"{failed} of {args.overload} requests {why}")
     ok = check("overload target", min(promised[name] for name in configs) >= float(args.accuracy),
                f"served in {dict(configs)}") and ok
-    return check("overload held", measured.held >= args.factor * watch.held,
-                 f"{measured.held:.0f} requests at once, {watch.held:.0f} in bf16") and ok
+    return check("overload held", held >= args.factor * in_bf16,
+                 f"{held:.0f} requests at once, {in_bf16:.0f} in bf16") and ok
 
 
 def guarantee(args, folder, text):
@@ -204,26 +158,50 @@ def guarantee(args, folder, text):
         return check("guarantee burst", failed == 0, f"{failed} lost {why}") and ok
 
 
-def decoding(server, text, streams, max_tokens):
-    """Streams whose prompts, of some 500 tokens, have been computed."""
-    started = [server.generate(text[i * 50:][:2000], max_tokens, "--accuracy", "0.95") for i in range(streams)]
+def decoding(server, text, streams, max_tokens, output=None):
+    """Streams whose prompts, of some 500 tokens, have been computed; they write to files of that name and a number."""
+    started = []
+    for i in range(streams):
+        stdout = open(f"{output}{i}", "w", encoding="utf-8") if output else subprocess.DEVNULL
+        flags = ["--logprobs", "1000"] if output else []
+        started.append(server.generate(text[i * 3000:][:2000], max_tokens, "--accuracy", "0.95", *flags, stdout=stdout))
     server.wait_for(streams, "time_to_first_token_seconds_count")
     return started
 
 
+def check_divergence(args, folder, configs):
+    """Of the streams in `changed0`... from those in `alone0`..., by the config in which each of them ended."""
+    found = collections.defaultdict(list)
+    for i, config in enumerate(configs):
+        alone, changed = (read_tokens(pathlib.Path(f"{folder}/{run}{i}").read_text(encoding="utf-8"))
+                          for run in ("alone", "changed"))
+        found[config].append(divergences(alone, changed))
+    ok, bounds = True, table_column(args.table, "kl_mean", next)  # of the shortest length: that of the streams
+    for config in found.keys() - {args.bf16}:
+        mean, error = mean_and_error(found[config])
+        ok &= check("requantize divergence", mean - 2 * error <= bounds[config],
+                    f"{config}: mean KL {mean:.2e} +- {error:.1e} over {sum(map(len, found[config]))} positions of "
+                    f"{len(found[config])} streams, the table says {bounds[config]:.2e}")
+    return ok
+
+
 def requantize(args, folder, text):
-    with Server(args, folder, capacity="64MiB", high=1, low=1) as server:
-        streams = decoding(server, text, 3, 200)
-        others = [server.generate(text[5000 + i * 50:][:2000], 20, "--accuracy", "0.95") for i in range(6)]
-        failed, why, answers = finish(streams)
+    streams, tokens = 6, 200
+    with Server(args, folder, capacity="256MiB", high=1, low=1) as server:
+        finish(decoding(server, text, streams, tokens, f"{folder}/alone"))
+    with Server(args, folder, capacity="144MiB", high=1, low=1) as server:
+        running = decoding(server, text, streams, tokens, f"{folder}/changed")
+        others = [server.generate(text[50000 + i * 50:][:2000], 20, "--accuracy", "0.95") for i in range(10)]
+        failed, why, answers = finish(running)
         lost, other_why, _ = finish(others)
     smaller = [answer for answer in answers if "requantized" in answer]
-    whole = sum(", 200 generated" in answer for answer in answers)
-    ok = check("requantize", bool(smaller) and whole == len(streams),
-               f"{len(smaller)} of {len(streams)} streams made smaller, {whole} went on to their end {why}")
+    whole = sum(f", {tokens} generated" in answer for answer in answers)
+    ok = check("requantize", bool(smaller) and whole == streams,
+               f"{len(smaller)} of {streams} streams made smaller, {whole} went on to their end {why}")
     ok = check("requantize target", min(map(accuracies(args.table).get, configs_of(answers))) >= 0.95,
                f"they ended in {dict(configs_of(answers))}") and ok
-    return check("requantize lost", failed + lost == 0, f"{failed + lost} failed {other_why}") and ok
+    ok = check("requantize lost", failed + lost == 0, f"{failed + lost} failed {other_why}") and ok
+    return ok and check_divergence(args, folder, [config_of(answer) for answer in answers])
 
 
 def reload(args, folder, text):
@@ -271,6 +249,36 @@ def fairness(args, folder, text):
                  f"takes {steps:.3f} s")
 
 
+def seconds_to_first_token(answer):
+    return sum(float(value) for value in re.search(r"queue (\S+) s, prefill (\S+) s", answer).groups())
+
+
+def prefix(args, folder, text):
+    requests = 50
+
+    def ask(server, i):
+        return server.generate(f"{text[:17000]} {i}. {text[20000 + 100 * i:][:100]}", 16, "--config", PREFIX_CONFIG)
+
+    with Server(args, folder, capacity="512MiB", high=1, low=1) as server:
+        alone = Watch(server)
+        answers = finish([ask(server, 0)])[2]
+        one = total(alone.end(), "kv_allocated_bytes")
+        for i in range(1, requests):
+            answers += finish([ask(server, i)])[2]
+        together = Watch(server)
+        answers_together = finish([ask(server, 1000 + i) for i in range(requests)])[2]
+        most = together.end()
+    ok = check("prefix lost", len(answers) == len(answers_together) == requests, f"{requests} and {requests} asked")
+    first, *others = map(seconds_to_first_token, answers)
+    tokens = re.search(r"tokens +(\S+) in the prompt", answers[0])[1]
+    ok = check("prefix time", first >= 10 * max(others),
+               f"{tokens} tokens, the first token after {first:.3f} s, then after {max(others):.3f} s at most, "
+               f"{sorted(others)[len(others) // 2]:.3f} s in the middle") and ok
+    return check("prefix bytes", 0 < total(most, "kv_allocated_bytes") < requests * one / 5,
+                 f"{total(most, 'requests_running'):.0f} at once hold "
+                 f"{total(most, 'kv_allocated_bytes') / 1e6:.1f} MB, one alone {one / 1e6:.1f} MB") and ok
+
+
 def soak(args, folder, text):
     draw = random.Random(1)
     with Server(args, folder) as server:
@@ -284,8 +292,8 @@ def soak(args, folder, text):
                         return
                     left[0] -= 1
                     # Most are short; many begin alike.
-                    begin, length = 50 * draw.randrange(20), draw.randrange(20, draw.choice((60, 60, 200, 200, 3000)))
-                    tokens = draw.randrange(1, 24)
+                    begin, length = 50 * draw.randrange(20), draw.randrange(20, draw.choice((60, 60, 100, 200, 600)))
+                    tokens = draw.randrange(1, 16)
                     flags = draw.choice([[], ["--accuracy", "0.97"], ["--accuracy", "0.9"], ["--objective", "memory"],
                                          ["--class", "gold"]])
                 failed, why, _ = finish([server.generate(text[begin:][:length], tokens, *flags)])
@@ -297,17 +305,17 @@ def soak(args, folder, text):
             thread.start()
         for thread in clients:
             thread.join()
-        watch.end()
+        held = total(watch.end(), "requests_running")
         metrics = server.scrape()
     left = total(metrics, "kv_allocated_bytes") + total(metrics, "kv_reserved_bytes")
     ok = check("soak", not failures, f"{args.requests} requests, {len(failures)} failed {failures[:1]}")
     ok = check("soak metrics", watch.wrong == 0 and watch.scrapes > 0,
-               f"{watch.scrapes} scrapes, {watch.wrong} wrong, up to {watch.held:.0f} requests held") and ok
+               f"{watch.scrapes} scrapes, {watch.wrong} wrong, up to {held:.0f} requests held") and ok
     return check("soak leaks", left == 0, f"{left:.0f} bytes left") and ok
 
 
 SCENARIOS = {scenario.__name__: scenario for scenario in
-             (overload, guarantee, requantize, reload, fairness, soak)}
+             (overload, guarantee, requantize, reload, fairness, prefix, soak)}
 
 
 def main() -> int:

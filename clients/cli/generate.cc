@@ -68,10 +68,10 @@ class Output {
   void PrintTokens(const std::vector<v1::Token>& tokens) {
     if (!tokens.empty()) console_.out << "token\tlogprob\tlikeliest\n";
     for (const v1::Token& token : tokens) {
-      console_.out << token.id() << "\t" << absl::StrFormat("%.4f", token.logprob());
+      console_.out << token.id() << "\t" << absl::StrFormat("%.6f", token.logprob());
       for (const v1::TokenLogprob& top : token.top()) {
         console_.out << "\t"
-                     << absl::StrFormat("%d %.4f %s", top.token_id(), top.logprob(),
+                     << absl::StrFormat("%d %.6f %s", top.token_id(), top.logprob(),
                                         absl::CHexEscape(top.text()));
       }
       console_.out << "\n";

@@ -173,7 +173,7 @@ TEST_F(ProgramTest, SeveralSequencesComeOneAfterTheOther) {
             "FINISH_REASON_LENGTH tokens { id: 7 logprob: -0.5 } }"),
       Event("delta { sequence: 0 finish_reason: FINISH_REASON_STOP }"), Event("result { }")};
   EXPECT_EQ(Run({"generate", "-n", "2", "x"}), 0);
-  EXPECT_EQ(out_, "--- 0 (stop)\na\n--- 1 (length)\nbB\ntoken\tlogprob\tlikeliest\n7\t-0.5000\n");
+  EXPECT_EQ(out_, "--- 0 (stop)\na\n--- 1 (length)\nbB\ntoken\tlogprob\tlikeliest\n7\t-0.500000\n");
 }
 
 TEST_F(ProgramTest, ErrorsShowReasonAndMetadata) {
