@@ -62,6 +62,8 @@ struct PreparedRequest {
   Plan plan;  // while it waits: what it would get now; then what it was admitted with
   // All plans that would do, best first, each smaller than the one before (AcceptablePlans).
   std::vector<Plan> alternatives;
+  // The request's own, raised to the floor of its class.
+  std::optional<double> accuracy_target;
 };
 
 // Names a submitted request. Never reused.

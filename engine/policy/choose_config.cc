@@ -187,6 +187,7 @@ Plan MakePlan(const Candidate& chosen, const ModelConfig& model, const KvDemand&
   plan.bf16_peak_bytes =
       PredictKvPeakBytes(KvConfig::Bf16(plan.config.prefill_chunk_tokens), model, demand);
   plan.accuracy = chosen.accuracy_low;
+  plan.mean_accuracy = MeanAccuracyAt(*chosen.row, demand.total_tokens);
   plan.reason = reason;
   plan.explanation = ExplainPlan(plan, demand);
   return plan;
@@ -236,6 +237,13 @@ absl::StatusOr<std::vector<Plan>> AcceptablePlans(const ParetoTable& table,
     plans.push_back(MakePlan(*chosen, model, demand, reason));
   }
   return plans;
+}
+
+PromisedAccuracy AccuracyAfter(const Plan& present, const Plan& next) {
+  if (!present.mean_accuracy || !next.accuracy) return {};
+  const double lost = 1.0 - *present.mean_accuracy;
+  return {.low = std::max(0.0, *next.accuracy - lost),
+          .mean = std::max(0.0, next.mean_accuracy.value_or(*next.accuracy) - lost)};
 }
 
 const Plan& FirstThatFits(const std::vector<Plan>& plans, uint64_t available_bytes) {

@@ -38,11 +38,12 @@ std::string_view PlanReasonName(PlanReason reason);
 struct Plan {
   std::string row_name;  // "pinned" for a config that is in no row
   KvConfig config;
-  uint64_t kv_peak_bytes = 0;         // blocks of all sequences, exact prediction
-  uint64_t workspace_bytes = 0;       // share of the prefill workspace
-  uint64_t predicted_peak_bytes = 0;  // the sum: what a budget is compared with
-  uint64_t bf16_peak_bytes = 0;       // kv_peak_bytes of the bf16 cache with the same chunk
-  std::optional<double> accuracy;     // AccuracyLowAt(row, total_tokens), if known
+  uint64_t kv_peak_bytes = 0;           // blocks of all sequences, exact prediction
+  uint64_t workspace_bytes = 0;         // share of the prefill workspace
+  uint64_t predicted_peak_bytes = 0;    // the sum: what a budget is compared with
+  uint64_t bf16_peak_bytes = 0;         // kv_peak_bytes of the bf16 cache with the same chunk
+  std::optional<double> accuracy;       // AccuracyLowAt(row, total_tokens), if known
+  std::optional<double> mean_accuracy;  // MeanAccuracyAt(row, total_tokens), if known
   PlanReason reason = PlanReason::kDefault;
   std::string explanation;  // one sentence for people
 };
@@ -74,6 +75,15 @@ absl::StatusOr<std::vector<Plan>> AcceptablePlans(const ParetoTable& table,
                                                   const ModelConfig& model, const KvDemand& demand,
                                                   uint64_t capacity_bytes,
                                                   const WorkspaceFn& workspace);
+
+// What a request is promised that has been served by `present` and whose blocks are encoded anew by
+// `next`. Decoded values are encoded a second time, so what they have lost is lost already: at most
+// as many tokens differ from those of bf16 as differ in `present` (on average, as measured) and
+// between the two. Nothing is promised where either was not measured.
+struct PromisedAccuracy {
+  std::optional<double> low, mean;
+};
+PromisedAccuracy AccuracyAfter(const Plan& present, const Plan& next);
 
 // The first plan that takes no more than what is available; the first of all if none does.
 const Plan& FirstThatFits(const std::vector<Plan>& plans, uint64_t available_bytes);

@@ -95,4 +95,9 @@ std::optional<double> AccuracyLowAt(const ParetoRow& row, int64_t tokens) {
   return std::nullopt;
 }
 
+std::optional<double> MeanAccuracyAt(const ParetoRow& row, int64_t tokens) {
+  const AccuracyBucket* const bucket = BucketFor(row, tokens);
+  return bucket == nullptr ? AccuracyLowAt(row, tokens) : std::optional(bucket->accuracy);
+}
+
 }  // namespace kvpareto

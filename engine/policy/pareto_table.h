@@ -94,5 +94,7 @@ const AccuracyBucket* BucketFor(const ParetoRow& row, int64_t tokens);
 // What a target is compared with: the accuracy_low of that bucket. A row that is bf16 throughout is
 // the reference itself: 1 if it has no bucket. Nothing if the row was not measured.
 std::optional<double> AccuracyLowAt(const ParetoRow& row, int64_t tokens);
+// The mean that it is the lower end for, by the same rules.
+std::optional<double> MeanAccuracyAt(const ParetoRow& row, int64_t tokens);
 
 }  // namespace kvpareto

@@ -20,6 +20,7 @@ absl::Status RequestPlanner::PlanRequest(const AdmissionState& state,
   const MemoryState memory = state.MemoryFor(request.service_class);
   KVP_ASSIGN_OR_RETURN(prepared.alternatives,
                        AcceptablePlans(*table, *model, demand, memory.capacity_bytes, workspace));
+  prepared.accuracy_target = demand.accuracy_target;
   prepared.plan = FirstThatFits(prepared.alternatives, memory.available_bytes);
   return absl::OkStatus();
 }

@@ -13,8 +13,8 @@ struct RequestPlanner {
   const ModelConfig* model = nullptr;
   WorkspaceFn workspace;
 
-  // Sets `alternatives` and `plan` of a request whose prompt and max_tokens are known. Errors: of
-  // ApplySlo and AcceptablePlans.
+  // Sets `alternatives`, `accuracy_target` and `plan` of a request whose prompt and max_tokens are
+  // known. Errors: of ApplySlo and AcceptablePlans.
   absl::Status PlanRequest(const AdmissionState& state, PreparedRequest& prepared) const;
 };
 

@@ -79,6 +79,9 @@ std::optional<Requantizer::Change> Requantizer::Consider(ActiveRequest& request,
   const Sequence& sequence = *Shrinkable(request);
   const Plan& present = request.prepared.plan;
   if (plan.row_name == present.row_name) return std::nullopt;
+  const PromisedAccuracy accuracy = AccuracyAfter(present, plan);
+  const std::optional<double>& target = request.prepared.accuracy_target;
+  if (target && !(accuracy.low && *accuracy.low >= *target)) return std::nullopt;
   KvConfig config = plan.config;
   config.prefill_chunk_tokens = present.config.prefill_chunk_tokens;  // the prompt is behind it
   const auto format = formats_->Get(config);
@@ -96,7 +99,8 @@ std::optional<Requantizer::Change> Requantizer::Consider(ActiveRequest& request,
   Change change{.request = &request,
                 .plan = &plan,
                 .format = *format,
-                .loss = std::max(0.0, present.accuracy.value_or(1.0) - plan.accuracy.value_or(0.0)),
+                .accuracy = accuracy,
+                .loss = std::max(0.0, present.accuracy.value_or(1.0) - accuracy.low.value_or(0.0)),
                 .freed_bytes = reserved - least};
   for (size_t rest = Sum(excess); least + rest > reserved; ++change.blocks_at_once) {
     rest -= excess[change.blocks_at_once];
@@ -113,7 +117,8 @@ uint64_t Requantizer::Apply(const Change& change) {
   Plan& plan = request.prepared.plan;
   plan.row_name = change.plan->row_name;
   plan.config = change.format->config;
-  plan.accuracy = change.plan->accuracy;
+  plan.accuracy = change.accuracy.low;
+  plan.mean_accuracy = change.accuracy.mean;
   plan.reason = PlanReason::kPressure;
   plan.explanation = "changed while it ran, from " + request.requantized_from + " to " +
                      plan.row_name + ", to make room for others";

@@ -1,5 +1,6 @@
 // Makes running requests smaller: their sealed blocks are encoded anew by the config of another
-// plan that was acceptable when they were planned, so they keep meeting their accuracy target.
+// plan that was acceptable when they were planned, if they keep meeting their accuracy target with
+// what they have lost until then (AccuracyAfter).
 //
 // A request changes its config at once, which gives back what its future blocks need less; its
 // present blocks follow a few in a round, so that streams keep their rhythm, and give back what
@@ -61,6 +62,7 @@ class Requantizer {
     ActiveRequest* request = nullptr;
     const Plan* plan = nullptr;
     std::shared_ptr<const CacheFormat> format;  // of the plan, with the request's prefill chunk
+    PromisedAccuracy accuracy;                  // from then on
     double loss = 0.0;                          // of accuracy
     uint64_t freed_bytes = 0;                   // of the reservation, when all has been re-encoded
     int blocks_at_once = 0;                     // without which the reservation would not do

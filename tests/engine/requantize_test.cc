@@ -58,7 +58,8 @@ constexpr char kInt8[] = "k=int8-channel v=int8-token sink=16 recent=0 chunk=128
 constexpr char kInt4[] = "k=int4-channel v=int4-token-g32 sink=16 recent=0 chunk=128";
 
 // From bf16 the blocks become what they would have been from the start; the prompt's own queries
-// have read better keys. From codes there is a second rounding: a sixteenth of int4's.
+// have read better keys. From codes there is a second rounding (tests/kv/second_rounding_test.cc).
+// The quarter is for the few positions of this text; scripts/verify_sharing.sh takes thousands.
 TEST_F(RequantizeTest, LosesNoMoreThanTheSmallerConfigFromTheStart) {
   Start();
   const std::vector<float> reference = Score(kBf16);

@@ -73,6 +73,7 @@ TEST_F(ChooseTest, BudgetIsInclusiveAndCountsTheWorkspace) {
   EXPECT_EQ(plan->workspace_bytes, Workspace(256));
   EXPECT_EQ(plan->bf16_peak_bytes, uint64_t{30} * 3 * 2 * 64 * 2 * 4096);
   EXPECT_EQ(plan->accuracy, 0.95);
+  EXPECT_EQ(plan->mean_accuracy, 1.0);
   EXPECT_EQ(plan->config, table_.rows[2].config);
 }
 
@@ -98,6 +99,26 @@ TEST_F(ChooseTest, PressurePrefersWhatFitsNow) {
   EXPECT_EQ(Chosen(), "int4 pressure");
   demand_.accuracy_target = 0.99;  // nothing that fits now meets it: choose as ever, and wait
   EXPECT_EQ(Chosen(), "bf16 default");
+}
+
+TEST(AccuracyAfterTest, AddsUpWhatEveryEncodingLoses) {
+  const Plan bf16{.accuracy = 1.0, .mean_accuracy = 1.0};
+  const Plan int8{.accuracy = 0.98, .mean_accuracy = 0.99};
+  const Plan int4{.accuracy = 0.95, .mean_accuracy = 0.96};
+  EXPECT_EQ(AccuracyAfter(bf16, int4).low, int4.accuracy) << "the reference has lost nothing";
+  EXPECT_EQ(AccuracyAfter(bf16, int4).mean, int4.mean_accuracy);
+  const PromisedAccuracy twice = AccuracyAfter(int8, int4);
+  EXPECT_DOUBLE_EQ(*twice.low, 0.94);
+  EXPECT_DOUBLE_EQ(*twice.mean, 0.95);
+  const Plan after{.accuracy = twice.low, .mean_accuracy = twice.mean};
+  EXPECT_DOUBLE_EQ(*AccuracyAfter(after, int4).low, 0.90);
+  EXPECT_EQ(AccuracyAfter({.accuracy = 0.0, .mean_accuracy = 0.01}, int4).low, 0.0);
+}
+
+TEST(AccuracyAfterTest, PromisesNothingOfWhatWasNotMeasured) {
+  const Plan measured{.accuracy = 0.98, .mean_accuracy = 0.99};
+  EXPECT_EQ(AccuracyAfter({}, measured).low, std::nullopt);
+  EXPECT_EQ(AccuracyAfter(measured, {}).low, std::nullopt);
 }
 
 TEST_F(ChooseTest, NothingFitsTheBudget) {

@@ -208,6 +208,9 @@ TEST(ParetoTableTest, BucketsServeContexts) {
   ParetoRow unmeasured = row;
   unmeasured.accuracy.clear();
   EXPECT_EQ(AccuracyLowAt(unmeasured, 1), std::nullopt);
+  EXPECT_EQ(MeanAccuracyAt(row, 1025), row.accuracy[1].accuracy);
+  EXPECT_EQ(MeanAccuracyAt(table.rows[0], 1025), 1.0);
+  EXPECT_EQ(MeanAccuracyAt(unmeasured, 1), std::nullopt);
 }
 
 struct Axes {

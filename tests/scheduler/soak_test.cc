@@ -128,7 +128,7 @@ class Soak {
       plan.row_name = "row" + std::to_string(i);
       plan.config = *KvConfig::Parse(kConfigs[i]);
       plan.kv_peak_bytes = PredictKvPeakBytes(plan.config, model_, demand);
-      plan.accuracy = 1.0 - 0.01 * i;
+      plan.accuracy = plan.mean_accuracy = 1.0 - 0.01 * i;
       prepared.alternatives.push_back(plan);
     }
     prepared.plan = prepared.alternatives.front();
