@@ -33,7 +33,6 @@ absl::StatusOr<Perplexity> MeasurePerplexity(Engine& engine,
   const size_t vocab = engine.model().config.vocab;
   Perplexity result;
   double total = 0.0;
-  std::vector<double> window_sums;
   for (const auto& window : windows) {
     double sum = 0.0;
     KVP_RETURN_IF_ERROR(engine.Score(window, KvConfig::Bf16(kChunkTokens), {},
@@ -46,7 +45,7 @@ absl::StatusOr<Perplexity> MeasurePerplexity(Engine& engine,
                                        }
                                      }));
     total += sum;
-    window_sums.push_back(sum);
+    result.windows.push_back(sum / (window.size() - 1));
     result.tokens += window.size() - 1;
     progress.Advance(window.size(), "perplexity");
   }
@@ -54,7 +53,7 @@ absl::StatusOr<Perplexity> MeasurePerplexity(Engine& engine,
   // Of a ratio of sums: windows are drawn, their tokens are not independent.
   double squares = 0.0;
   for (size_t i = 0; i < windows.size(); ++i) {
-    const double deviation = window_sums[i] - result.mean_nll * (windows[i].size() - 1);
+    const double deviation = (result.windows[i] - result.mean_nll) * (windows[i].size() - 1);
     squares += deviation * deviation;
   }
   const double n = static_cast<double>(windows.size());

@@ -13,6 +13,7 @@ struct Perplexity {
   double mean_nll = 0.0;        // negative log likelihood of a token, in nats
   double standard_error = 0.0;  // of mean_nll, from the spread between windows; 0 with one window
   int64_t tokens = 0;           // predicted
+  std::vector<double> windows;  // mean nll of each
   double value() const;         // exp(mean_nll)
 };
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What 4-bit weights cost a model: perplexity of a text under the weights as they are, rounded plainly
-# to int4, and quantized by AWQ (docs/awq.md). Both checkpoints are made in a temporary folder.
+# to int4, and quantized by AWQ (docs/awq.md), and the difference of the two with its confidence
+# interval over windows. Both checkpoints are made in a temporary folder.
 #
 # usage: awq_perplexity.sh KVPARETO_TUNE MODEL CALIBRATION[,CALIBRATION...] TEXT [--group=64]
 # SAMPLES (64), SEARCH_SAMPLES (4) and TOKENS (32768) of the environment bound what it takes.
@@ -19,7 +20,9 @@ trap 'rm -rf "$work"' EXIT
   --search_samples "${SEARCH_SAMPLES:-4}" "$@" 2>"$work/awq.log" ||
   { cat "$work/awq.log" >&2; fail "AWQ failed"; }
 tail -n 1 "$work/awq.log"
-for weights in "$model" "$work/plain" "$work/awq"; do
-  echo "$(basename "$weights"): $("$tune" perplexity --model "$weights" --text "$text" \
-    --tokens "${TOKENS:-32768}" --window_tokens 512 2>/dev/null)"
-done
+perplexity() {
+  "$tune" perplexity --text "$text" --tokens "${TOKENS:-32768}" --window_tokens 512 "$@" 2>/dev/null
+}
+echo "as it is: $(perplexity --model "$model")"
+echo "AWQ, plain rounding:"
+perplexity --model "$work/awq" --against "$work/plain"

@@ -206,6 +206,8 @@ TEST_F(AwqTest, PerplexityOfIndifferenceIsTheVocabulary) {
   EXPECT_NEAR(result->value(), support::kTinyVocab, 1e-3);
   EXPECT_EQ(result->tokens, 117);
   EXPECT_NEAR(result->standard_error, 0.0, 1e-5);
+  ASSERT_EQ(result->windows.size(), 3);
+  for (const double nll : result->windows) EXPECT_NEAR(std::exp(nll), support::kTinyVocab, 1e-3);
 }
 
 }  // namespace
