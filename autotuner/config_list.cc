@@ -50,7 +50,9 @@ absl::StatusOr<std::vector<NamedConfig>> BuiltInConfigs(const ConfigGrid& grid) 
   std::vector<NamedConfig> configs;
   for (int chunk : grid.chunk_tokens) {
     const std::string suffix = "-c" + std::to_string(chunk);
-    configs.push_back({"bf16" + suffix, KvConfig::Bf16(chunk)});
+    KvConfig reference = KvConfig::Bf16(chunk);
+    reference.sink_tokens = 16;  // as all others: a running request can go on as one of them
+    configs.push_back({"bf16" + suffix, reference});
     for (int recent : grid.recent_tokens) {
       for (const CodecPair& pair : kPairs) {
         std::ostringstream text;

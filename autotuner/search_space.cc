@@ -207,7 +207,10 @@ absl::StatusOr<std::vector<SpaceConfig>> ExpandSpace(const SearchSpace& space) {
   }
   for (const SpaceConfig& config : all) chunks.insert(config.named.config.prefill_chunk_tokens);
   for (int chunk : chunks) {
-    KVP_RETURN_IF_ERROR(add(KvConfig::Bf16(chunk), ConfigGroup::kReference));
+    KvConfig reference = KvConfig::Bf16(chunk);
+    // With the sink of the others, a running request can go on as one of them.
+    if (!space.grids.empty()) reference.sink_tokens = space.grids.front().sink.front();
+    KVP_RETURN_IF_ERROR(add(reference, ConfigGroup::kReference));
   }
   for (SpaceConfig& config : all) {
     if (config.named.config.is_bf16()) config.group = ConfigGroup::kReference;

@@ -27,6 +27,7 @@ TEST(ExpandSpaceTest, EveryCombinationAndABf16OfEveryChunk) {
                                "k4c-v4t32-c256", "k4c-v4t32-r128-c256", "bf16-c128", "bf16-c256"));
   for (const SpaceConfig& config : *all) {
     EXPECT_EQ(config.group == ConfigGroup::kReference, config.named.config.is_bf16());
+    EXPECT_EQ(config.named.config.sink_tokens, 16) << "a request cannot change its sink";
   }
 }
 
