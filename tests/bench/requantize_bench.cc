@@ -45,7 +45,8 @@ class Bench {
       : engine_(engine), from_(from), to_(to) {}
 
   absl::Status Measure(const Window& window) {
-    const KvConfig bf16 = KvConfig::Bf16(to_.prefill_chunk_tokens);
+    KvConfig bf16 = KvConfig::Bf16(to_.prefill_chunk_tokens);
+    bf16.sink_tokens = to_.sink_tokens;  // or it could not change
     KVP_ASSIGN_OR_RETURN(const LogProbs reference, Run(window, bf16, nullptr));
     KVP_ASSIGN_OR_RETURN(const LogProbs smaller, Run(window, to_, nullptr));
     Append(reference, smaller, divergences_.bound);
