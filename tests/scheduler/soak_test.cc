@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <random>
+#include <set>
 
 #include "engine/scheduler/scheduler_core.h"
 #include "tests/scheduler/stamp_executor.h"
@@ -45,8 +46,12 @@ class CountingSink final : public ResponseSink {
 
 class Soak {
  public:
-  explicit Soak(uint32_t seed)
-      : random_(seed), memory_(kCapacity + kv::kRegionAlignment), arena_(Base(), kCapacity, Move) {}
+  // Every hundredth round the clock leaps by `leap`, as it does where a machine sleeps.
+  explicit Soak(uint32_t seed, Clock::duration leap = std::chrono::milliseconds(1))
+      : leap_(leap),
+        random_(seed),
+        memory_(kCapacity + kv::kRegionAlignment),
+        arena_(Base(), kCapacity, Move) {}
 
   void Run(int requests) {
     SchedulerParts parts;
@@ -58,13 +63,14 @@ class Soak {
         {.max_prefill_rows = 256, .max_running_sequences = 24, .prefix_cache_bytes = kCapacity / 2},
         parts);
     int submitted = 0;
-    while (submitted < requests || !core.idle()) {
-      now_ += std::chrono::milliseconds(1);
+    for (int round = 1; submitted < requests || !core.idle(); ++round) {
+      now_ += round % 100 == 0 ? leap_ : std::chrono::milliseconds(1);
       for (size_t i = Pick(2); i > 0 && submitted < requests && inside_ < 40; --i) {
         Submit(core, ++submitted);
       }
       std::vector<RequestHandle> cancelled;
       if (Pick(19) == 0) cancelled.push_back(RequestHandle{Pick(submitted)});
+      cancelled_.insert(cancelled.begin(), cancelled.end());
       core.DropCancelledAndExpired(cancelled);
       core.Admit();
       core.RunStep();
@@ -84,6 +90,7 @@ class Soak {
   }
 
   uint64_t checked_tokens() const { return executor_.checked_tokens; }
+  int late() const { return late_; }
 
  private:
   static constexpr size_t kCapacity = size_t{2} << 20;
@@ -144,11 +151,23 @@ class Soak {
     --inside_;
     const ActiveRequest& request = *finished.request;
     EXPECT_LE(request.peak_bytes, request.prepared.alternatives.front().kv_peak_bytes);
-    if (!finished.status.ok()) return;
+    if (!finished.status.ok()) return CheckReason(finished);
     ++finished_ok_;
     const auto& sink = static_cast<const CountingSink&>(*request.sink);
     EXPECT_EQ(sink.tokens,
               int64_t{request.prepared.max_tokens} * request.prepared.request.num_sequences);
+  }
+
+  // Nothing ends early but what was cancelled and what is late.
+  void CheckReason(const FinishedRequest& finished) {
+    const auto& deadline = finished.request->prepared.request.deadline;
+    if (finished.status.code() == absl::StatusCode::kDeadlineExceeded) {
+      EXPECT_TRUE(deadline.has_value() && *deadline <= now_);
+      ++late_;
+    } else {
+      EXPECT_EQ(finished.status.code(), absl::StatusCode::kCancelled) << finished.status;
+      EXPECT_TRUE(cancelled_.contains(finished.request->handle));
+    }
   }
 
   // What the metrics say, what the parts say and what the arena says.
@@ -169,14 +188,17 @@ class Soak {
     ASSERT_LE(cached, kCapacity / 2);
   }
 
+  const Clock::duration leap_;
   std::mt19937 random_;
   ModelConfig model_ = SoakModel();
   std::vector<std::byte> memory_;
   kv::Arena arena_;
   StampExecutor executor_;
   Clock::time_point now_{};
+  std::set<RequestHandle> cancelled_;
   int inside_ = 0;
   int finished_ok_ = 0;
+  int late_ = 0;
 };
 
 TEST(SoakTest, EveryTokenIsWhereItBelongsAndEveryByteIsCounted) {
@@ -186,6 +208,12 @@ TEST(SoakTest, EveryTokenIsWhereItBelongsAndEveryByteIsCounted) {
   Soak soak(1);
   soak.Run(requests);
   EXPECT_GT(soak.checked_tokens(), 1000u * requests);
+}
+
+TEST(SoakTest, AClockThatLeapsEndsWhatIsDueAndNothingElse) {
+  Soak soak(2, std::chrono::hours(7));
+  soak.Run(300);
+  EXPECT_GT(soak.late(), 0);
 }
 
 }  // namespace
