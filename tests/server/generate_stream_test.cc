@@ -217,11 +217,15 @@ TEST_F(GenerateStreamTest, VanishedClientReachesTheEngine) {
 }
 
 TEST_F(GenerateStreamTest, DeadlineReachesTheEngine) {
-  auto call = GenerateAsync(TextRequest("x"), milliseconds(300));
+  constexpr milliseconds kTimeout{1000};  // the engine must have the request before
+  constexpr milliseconds kRounding{10};
+  const auto sent = std::chrono::steady_clock::now();
+  auto call = GenerateAsync(TextRequest("x"), kTimeout);
   engine_->Emit(1, "a");
   const auto deadline = engine_->request(1).deadline;
   ASSERT_TRUE(deadline.has_value());
-  EXPECT_LT(*deadline, std::chrono::steady_clock::now() + std::chrono::seconds(1));
+  EXPECT_GT(*deadline, sent + kTimeout - kRounding);
+  EXPECT_LT(*deadline, std::chrono::steady_clock::now() + kTimeout + kRounding);
   engine_->WaitForCancel(1);  // gRPC cancels calls whose deadline has passed
   engine_->End(1, MakeError(absl::StatusCode::kCancelled, "CANCELLED", "cancelled"));
   const Generated generated = call.get();
