@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "autotuner/awq_checkpoint.h"
 #include "autotuner/awq_clip.h"
+#include "autotuner/awq_module.h"
 #include "autotuner/awq_observe.h"
+#include "autotuner/awq_residual.h"
 #include "autotuner/awq_scales.h"
 #include "autotuner/progress.h"
 #include "engine/model_files.h"
@@ -93,6 +96,9 @@ class Quantizer {
     }
     std::vector<std::vector<int32_t>> samples = text.pieces;
     samples.resize(std::min<size_t>(samples.size(), options_.search_samples));
+    if (options_.grid > 0) {
+      KVP_ASSIGN_OR_RETURN(residual_, AwqResidual::Embed(files_, samples));
+    }
     const int at_once = LayersAtOnce(samples);
     Progress progress("layers", layers);
     for (int first = 0; first < layers; first += at_once) {
@@ -119,27 +125,39 @@ class Quantizer {
 
   absl::Status RunLayer(int index, AwqInputs inputs, AwqResult& result) {
     KVP_ASSIGN_OR_RETURN(AwqLayer layer, ReadAwqLayer(files_, index));
-    if (options_.grid > 0) {
-      inputs.mean_magnitude = means_[index];
-      const std::vector<AwqScales> found = SearchScales(
-          files_.config(), layer, inputs, {options_.group_size, options_.grid, options_.threads});
-      for (const AwqScales& scales : found) {
-        ApplyScales(scales, layer, inputs);
-        result.searched.push_back({.layer = index,
-                                   .input = std::string(LayerInputName(scales.input)),
-                                   .ratio = scales.ratio,
-                                   .error = scales.error,
-                                   .rounding_error = scales.rounding_error});
-      }
-    }
-    for (int i = 0; options_.clip && i < kLinears; ++i) {
-      const Linear linear = static_cast<Linear>(i);
-      // Errors of queries and keys multiply in the scores: their weights are not cut.
-      if (linear == Linear::kQuery || linear == Linear::kKey) continue;
-      ClipGroups(inputs[InputOf(linear)].view(), options_.group_size, options_.threads,
-                 layer[linear]);
-    }
+    if (options_.grid > 0) Scale(layer, inputs, result);
+    if (options_.clip) ClipValues(inputs, layer);
     return checkpoint_.WriteLayer(layer);
+  }
+
+  void Scale(AwqLayer& layer, AwqInputs& inputs, AwqResult& result) {
+    const auto output_of = [&](Linear linear) {
+      const PackedRows x(inputs[InputOf(linear)].view());
+      return LinearOutput(x, layer[linear], options_.threads);
+    };
+    residual_->Add(output_of(Linear::kOutput));
+    inputs.attention_weights = residual_->Weights();
+    residual_->Add(output_of(Linear::kDown));
+    inputs.ffn_weights = residual_->Weights();
+    inputs.mean_magnitude = means_[layer.index];
+    const std::vector<AwqScales> found = SearchScales(
+        files_.config(), layer, inputs, {options_.group_size, options_.grid, options_.threads});
+    for (const AwqScales& scales : found) {
+      ApplyScales(scales, layer, inputs);
+      result.searched.push_back({.layer = layer.index,
+                                 .input = std::string(LayerInputName(scales.input)),
+                                 .ratio = scales.ratio,
+                                 .error = scales.error,
+                                 .rounding_error = scales.rounding_error});
+    }
+  }
+
+  // Clips of other layers save square error and lose likelihood (docs/awq.md).
+  void ClipValues(const AwqInputs& inputs, AwqLayer& layer) const {
+    const MatrixView x = inputs[LayerInput::kAttention].view();
+    const AttentionModule attention{&files_.config(), inputs.sample_rows, options_.threads};
+    ClipGroups(x, attention.Received(PackedRows(x), layer), options_.group_size, options_.threads,
+               layer[Linear::kValue]);
   }
 
   const AwqOptions& options_;
@@ -147,6 +165,7 @@ class Quantizer {
   Engine* const engine_;  // null: nothing is observed, weights are rounded as they are
   AwqCheckpoint& checkpoint_;
   std::vector<MeanMagnitudes> means_;
+  std::optional<AwqResidual> residual_;  // before the layer that is next
 };
 
 absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const AwqOptions& options,

@@ -21,7 +21,7 @@ struct AwqOptions {
   int search_samples = 4;       // of these: what outputs are compared on
   uint64_t seed = 42;           // chooses the samples
   int grid = 20;                // scales tried per set of layers; 0: none, plain rounding
-  bool clip = true;             // search clips of weights
+  bool clip = true;             // search clips of the value projection's weights
   int threads = 0;              // 0: one per core
   std::string device = "auto";  // that runs the model (EngineOptions::device)
   uint64_t activation_bytes = uint64_t{1} << 30;  // memory for activations that layers wait with

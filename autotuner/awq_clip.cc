@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "autotuner/awq_groups.h"
-#include "autotuner/awq_token_weights.h"
 #include "autotuner/matrix_product.h"
 #include "autotuner/parallel.h"
 
@@ -90,8 +89,8 @@ class GroupClip {
 
 }  // namespace
 
-void ClipGroups(MatrixView x, int group_size, int threads, Matrix& w) {
-  const std::vector<float> token_weights = TokenWeights(x);
+void ClipGroups(MatrixView x, const std::vector<float>& token_weights, int group_size, int threads,
+                Matrix& w) {
   ParallelFor(static_cast<int>(w.cols / group_size), threads, [&](int group) {
     GroupClip(x, token_weights, int64_t{group} * group_size, group_size, w).Run();
   });

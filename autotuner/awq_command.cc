@@ -13,7 +13,7 @@ ABSL_FLAG(int, sample_tokens, 512, "awq: tokens of a sample");
 ABSL_FLAG(int, search_samples, 4, "awq: samples that outputs of layers are compared on");
 ABSL_FLAG(uint64_t, seed, 42, "awq: chooses the samples");
 ABSL_FLAG(int, grid, 20, "awq: scales tried for each set of layers; 0: none");
-ABSL_FLAG(bool, clip, true, "awq: search how far weights are clipped");
+ABSL_FLAG(bool, clip, true, "awq: search how far weights of values are clipped");
 ABSL_FLAG(std::string, device, "auto", "awq: device that runs the model on the text");
 ABSL_FLAG(int, activation_mib, 1024, "awq: memory for activations of layers that wait");
 

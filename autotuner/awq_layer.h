@@ -49,6 +49,8 @@ struct AwqInputs {
   std::array<Matrix, kLayerInputs> rows;  // of the search samples, [tokens, in], sample by sample
   std::array<std::vector<float>, kLayerInputs> mean_magnitude;  // [in], over all samples
   int sample_rows = 0;                                          // tokens of a search sample
+  // What an error of a token counts in the output of self-attention, and of the FFN, [tokens].
+  std::vector<float> attention_weights, ffn_weights;
 
   Matrix& operator[](LayerInput input) { return rows[static_cast<size_t>(input)]; }
   const Matrix& operator[](LayerInput input) const { return rows[static_cast<size_t>(input)]; }

@@ -67,13 +67,14 @@ float SoftmaxNumerators(int count, float* x) {
   return static_cast<float>(sum);
 }
 
-// One query head over one sample: out = softmax(q k^T / sqrt(d), causal, in the window) v.
+// One query head over one sample: out = softmax(q k^T / sqrt(d), causal, in the window) v. Adds to
+// received [rows], if not null, the squares of what each token gets.
 class HeadAttention {
  public:
   HeadAttention(const ModelConfig& model, const Matrix& q, const Matrix& k, const Matrix& v)
       : model_(model), q_(q), k_(k), v_(v) {}
 
-  void Run(int64_t first_row, int rows, int head, Matrix& out) const {
+  void Run(int64_t first_row, int rows, int head, Matrix& out, float* received) const {
     const int d = model_.head_dim;
     const int64_t kv_column = int64_t{head / (model_.heads / model_.kv_heads)} * d;
     const float scale = 1.0f / std::sqrt(static_cast<float>(d));
@@ -92,6 +93,7 @@ class HeadAttention {
       float* to = out.row(first_row + r) + int64_t{head} * d;
       for (int j = 0; j < count; ++j) {
         const float weight = scores[j] * inverse;
+        if (received != nullptr) received[from + j] += weight * weight;
         const float* value = v_.row(first_row + from + j) + kv_column;
         for (int i = 0; i < d; ++i) to[i] += weight * value[i];
       }
@@ -111,7 +113,7 @@ Matrix LinearOutput(const PackedRows& x, const Matrix& w, int threads) {
   return y;
 }
 
-Matrix AttentionModule::Output(const PackedRows& x, const AwqLayer& layer) const {
+Matrix AttentionModule::Attend(const PackedRows& x, const AwqLayer& layer, Matrix* received) const {
   Matrix q = Projected(x, layer[Linear::kQuery], layer.query_bias, threads);
   Matrix k = Projected(x, layer[Linear::kKey], layer.key_bias, threads);
   const Matrix v = Projected(x, layer[Linear::kValue], layer.value_bias, threads);
@@ -124,9 +126,25 @@ Matrix AttentionModule::Output(const PackedRows& x, const AwqLayer& layer) const
   const int samples = static_cast<int>(q.rows / sample_rows);
   ParallelFor(samples * config->heads, threads, [&](int i) {
     attention.Run(int64_t{i / config->heads} * sample_rows, sample_rows, i % config->heads,
-                  attended);
+                  attended, received == nullptr ? nullptr : received->row(i));
   });
-  return LinearOutput(PackedRows(attended.view()), layer[Linear::kOutput], threads);
+  return attended;
+}
+
+Matrix AttentionModule::Output(const PackedRows& x, const AwqLayer& layer) const {
+  return LinearOutput(PackedRows(Attend(x, layer, nullptr).view()), layer[Linear::kOutput],
+                      threads);
+}
+
+std::vector<float> AttentionModule::Received(const PackedRows& x, const AwqLayer& layer) const {
+  Matrix by_head(x.rows() / sample_rows * config->heads, sample_rows);
+  Attend(x, layer, &by_head);
+  std::vector<float> received(x.rows());
+  for (int64_t i = 0; i < by_head.rows; ++i) {
+    float* sample = received.data() + i / config->heads * sample_rows;
+    for (int t = 0; t < sample_rows; ++t) sample[t] += by_head.row(i)[t];
+  }
+  return received;
 }
 
 Matrix FfnOutput(const PackedRows& x, const AwqLayer& layer, int threads) {

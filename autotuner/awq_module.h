@@ -19,6 +19,15 @@ struct AttentionModule {
   int threads = 0;
 
   Matrix Output(const PackedRows& x, const AwqLayer& layer) const;
+
+  // Of every token, the sum over query heads and queries of the square of the attention that it
+  // gets: what a square error of its values counts in the outputs of the heads. [tokens]
+  std::vector<float> Received(const PackedRows& x, const AwqLayer& layer) const;
+
+ private:
+  // [tokens, heads * head_dim]. `received` [samples * heads, sample_rows], if not null: the sums
+  // over queries, by sample and head.
+  Matrix Attend(const PackedRows& x, const AwqLayer& layer, Matrix* received) const;
 };
 
 // down(silu(gate(x)) * up(x)), [tokens, hidden].

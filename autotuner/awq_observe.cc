@@ -26,15 +26,6 @@ std::vector<size_t> Draw(size_t size, size_t count, uint64_t seed) {
   return order;
 }
 
-// Adds the magnitudes of one token, relative to their root mean square.
-void AddRelative(std::span<const float> token, std::vector<double>& sum) {
-  double squares = 0.0;
-  for (const float x : token) squares += double{x} * x;
-  if (squares == 0.0) return;
-  const double inverse = std::sqrt(static_cast<double>(token.size()) / squares);
-  for (size_t c = 0; c < token.size(); ++c) sum[c] += std::abs(token[c]) * inverse;
-}
-
 }  // namespace
 
 absl::StatusOr<TextPieces> DrawSamples(const Engine& engine, const std::vector<NamedText>& texts,
@@ -93,7 +84,7 @@ absl::StatusOr<std::vector<MeanMagnitudes>> ObserveMeans(
         const size_t cols = inputs[i].size() / seen.rows;
         sum.resize(cols);
         for (size_t at = 0; at < inputs[i].size(); at += cols) {
-          AddRelative(inputs[i].subspan(at, cols), sum);
+          for (size_t c = 0; c < cols; ++c) sum[c] += std::abs(inputs[i][at + c]);
         }
       }
       if (seen.layer == layers - 1) progress.Advance(seen.rows, "activations");

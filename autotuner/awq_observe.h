@@ -20,9 +20,7 @@ namespace kvpareto::tune {
 absl::StatusOr<TextPieces> DrawSamples(const Engine& engine, const std::vector<NamedText>& texts,
                                        int samples, int sample_tokens, uint64_t seed);
 
-// Mean magnitudes [layers] of every input over all samples, each token's relative to its root mean
-// square, so that tokens with massive activations (awq_token_weights.h) count as others do. Errors:
-// of Engine::Observe.
+// Mean magnitudes [layers] of every input over all samples. Errors: of Engine::Observe.
 using MeanMagnitudes = std::array<std::vector<float>, kLayerInputs>;
 absl::StatusOr<std::vector<MeanMagnitudes>> ObserveMeans(
     Engine& engine, const std::vector<std::vector<int32_t>>& samples, Progress& progress);

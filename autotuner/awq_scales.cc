@@ -5,7 +5,6 @@
 
 #include "autotuner/awq_groups.h"
 #include "autotuner/awq_module.h"
-#include "autotuner/awq_token_weights.h"
 #include "autotuner/parallel.h"
 
 namespace kvpareto::tune {
@@ -94,7 +93,8 @@ class Search {
     const std::vector<Linear> linears = LinearsOf(input);
     const PackedRows x(inputs_[input].view());
     const Matrix exact = Output(input, x, layer_);
-    const std::vector<float> weights = TokenWeights(exact.view());
+    const bool attention = input == LayerInput::kAttention || input == LayerInput::kAttentionOutput;
+    const std::vector<float>& weights = attention ? inputs_.attention_weights : inputs_.ffn_weights;
     const auto error_of = [&](const std::vector<float>& scales) {
       for (const Linear linear : linears) {
         RoundScaled(layer_[linear], scales, options_, candidate_[linear]);

@@ -20,14 +20,14 @@ struct AwqScales {
   LayerInput input = LayerInput::kAttention;
   std::vector<float> scales;    // [in]
   double ratio = 0.0;           // the exponent that gave them
-  double error = 0.0;           // of the module's output: mean square, weighted (TokenWeights)
+  double error = 0.0;           // of the module's output: mean square, tokens weighted
   double rounding_error = 0.0;  // of plain rounding
 };
 
 // Tries, for ratios r = 0, 1 / grid, ..., the scales
 //   s = mean|x|^r / (mean|w|^(1 - r) + 1e-4), at least 1e-4, divided by sqrt(max s * min s),
 // where |w| is relative to the largest weight of its group, and keeps those with the smallest
-// error, tokens weighted by TokenWeights, of what the module puts out: self-attention, the output
+// error, tokens weighted as `inputs` says, of what the module puts out: self-attention, the output
 // projection, the whole FFN, or its down projection. Sets that cannot be scaled are left out: what
 // feeds the output projection are values, which several query heads share under grouped-query
 // attention.

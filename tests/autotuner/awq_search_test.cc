@@ -6,6 +6,7 @@
 #include "autotuner/awq_groups.h"
 #include "autotuner/awq_module.h"
 #include "autotuner/awq_observe.h"
+#include "autotuner/awq_residual.h"
 #include "autotuner/awq_scales.h"
 #include "gtest/gtest.h"
 #include "tests/autotuner/synthetic_layers.h"
@@ -57,7 +58,9 @@ class AwqSearchTest : public testing::TestWithParam<Architecture> {
     for (int i = 0; i < 2 * kSampleTokens; ++i) {
       samples[i % 2].push_back(support::kFirstByte + i * i % 251);
     }
+    samples_ = samples;
     inputs_ = (*ObserveRows(*engine_, samples, 1, 2))[0];
+    inputs_.attention_weights = inputs_.ffn_weights = std::vector<float>(2 * kSampleTokens, 1.0f);
     Progress progress("tokens", 2 * kSampleTokens);
     inputs_.mean_magnitude = (*ObserveMeans(*engine_, samples, progress))[1];
   }
@@ -74,6 +77,7 @@ class AwqSearchTest : public testing::TestWithParam<Architecture> {
   support::TempDir folder_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<ModelFiles> files_;
+  std::vector<std::vector<int32_t>> samples_;
   AwqLayer layer_;
   AwqInputs inputs_;
 };
@@ -87,21 +91,58 @@ TEST_P(AwqSearchTest, ModulesComputeWhatTheEngineComputes) {
   EXPECT_LT(Distance(Ffn(layer_, inputs_), ffn), 1e-4);
 }
 
-TEST_P(AwqSearchTest, MeansAreThoseOfTheRowsRelativeToTheirSize) {
+TEST_P(AwqSearchTest, MeansAreThoseOfTheRows) {
   for (int i = 0; i < kLayerInputs; ++i) {
     const Matrix& rows = inputs_.rows[i];
     std::vector<double> sum(rows.cols);
     for (int64_t r = 0; r < rows.rows; ++r) {
-      double squares = 0.0;
-      for (int64_t c = 0; c < rows.cols; ++c) squares += std::pow(rows.row(r)[c], 2);
-      for (int64_t c = 0; c < rows.cols; ++c) {
-        sum[c] += std::abs(rows.row(r)[c]) / std::sqrt(squares / rows.cols);
-      }
+      for (int64_t c = 0; c < rows.cols; ++c) sum[c] += std::abs(rows.row(r)[c]);
     }
     for (int64_t c = 0; c < rows.cols; ++c) {
       ASSERT_NEAR(inputs_.mean_magnitude[i][c], sum[c] / rows.rows, 1e-5 * sum[c] + 1e-7);
     }
   }
+}
+
+// Without queries every token attends alike to all that it sees.
+TEST_P(AwqSearchTest, ReceivedIsTheSumOfSquaresOfAttention) {
+  AwqLayer layer = layer_;
+  std::fill(layer[Linear::kQuery].values.begin(), layer[Linear::kQuery].values.end(), 0.0f);
+  std::fill(layer.query_bias.begin(), layer.query_bias.end(), 0.0f);
+  const std::vector<float> received = AttentionModule{&config(), kSampleTokens, 2}.Received(
+      PackedRows(inputs_[LayerInput::kAttention].view()), layer);
+  ASSERT_EQ(received.size(), 2 * kSampleTokens);
+  const int window = config().sliding_window > 0 ? config().sliding_window : kSampleTokens;
+  for (int t = 0; t < kSampleTokens; ++t) {
+    double expected = 0.0;
+    for (int query = t; query < std::min(t + window, kSampleTokens); ++query) {
+      expected += config().heads * std::pow(1.0 / std::min(query + 1, window), 2);
+    }
+    EXPECT_NEAR(received[t], expected, 1e-5 * expected) << t;
+    EXPECT_NEAR(received[kSampleTokens + t], expected, 1e-5 * expected) << t;
+  }
+}
+
+TEST_P(AwqSearchTest, ErrorsCountBySizeInTheResidualStream) {
+  auto residual = AwqResidual::Embed(*files_, samples_);
+  ASSERT_TRUE(residual.ok()) << residual.status();
+  const std::vector<float> table = *files_->Read("token_embd.weight");
+  const int64_t hidden = config().hidden;
+  const Matrix added(2 * kSampleTokens, hidden, RandomFloats(2 * kSampleTokens * hidden, 0, 1, 3));
+  const auto expect_weights = [&](float share) {
+    const std::vector<float> weights = residual->Weights();
+    for (int64_t t = 0; t < added.rows; ++t) {
+      const int32_t token = samples_[t / kSampleTokens][t % kSampleTokens];
+      double square = 0.0;
+      for (int64_t c = 0; c < hidden; ++c) {
+        square += std::pow(table[token * hidden + c] + share * added.row(t)[c], 2);
+      }
+      EXPECT_NEAR(weights[t] * square, 1.0, 1e-4) << t;
+    }
+  };
+  expect_weights(0.0f);
+  residual->Add(added);
+  expect_weights(1.0f);
 }
 
 TEST_P(AwqSearchTest, FoldedScalesChangeNothing) {
@@ -135,14 +176,13 @@ TEST_P(AwqSearchTest, BeatsPlainRoundingWhereChannelsStandOut) {
     EXPECT_LE(scales.error, scales.rounding_error);
     ApplyScales(scales, scaled, inputs);
   }
-  for (const Linear linear :
-       {Linear::kValue, Linear::kOutput, Linear::kGate, Linear::kUp, Linear::kDown}) {
-    ClipGroups(inputs[InputOf(linear)].view(), 64, 2, scaled[linear]);
-  }
+  const MatrixView x = inputs[LayerInput::kAttention].view();
+  const AttentionModule module{&config(), kSampleTokens, 2};
+  ClipGroups(x, module.Received(PackedRows(x), scaled), 64, 2, scaled[Linear::kValue]);
   Round(64, scaled);
   const Matrix attention = Attention(layer_, inputs_), ffn = Ffn(layer_, inputs_);
   EXPECT_LT(Distance(Attention(scaled, inputs), attention),
-            0.7 * Distance(Attention(plain, inputs_), attention));
+            0.75 * Distance(Attention(plain, inputs_), attention));
   EXPECT_LT(Distance(Ffn(scaled, inputs), ffn), 0.7 * Distance(Ffn(plain, inputs_), ffn));
 }
 
@@ -158,7 +198,7 @@ TEST(AwqClip, CutsWhatDoesNotMatter) {
   Matrix w(8, 32, RandomFloats(8 * 32, 0.0f, 0.1f, 2));
   for (int64_t r = 0; r < w.rows; ++r) w.row(r)[9] = r < 4 ? 1.0f : 0.0f;
   Matrix clipped = w;
-  ClipGroups(x.view(), 32, 2, clipped);
+  ClipGroups(x.view(), std::vector<float>(64, 1.0f), 32, 2, clipped);
   const PackedRows packed(x.view());
   const Matrix exact = LinearOutput(packed, w, 1);
   const auto error = [&](Matrix rounded) {
@@ -169,9 +209,9 @@ TEST(AwqClip, CutsWhatDoesNotMatter) {
   EXPECT_LT(error(clipped), 0.8 * error(w));
 }
 
-// One token a thousand times as large as the others, as models have it at the beginning of a text:
-// what is cut must be right for the others.
-TEST(AwqClip, AMassiveTokenDoesNotDecide) {
+// One token a thousand times as large as the others: with weights to match, what is cut is right
+// for the others.
+TEST(AwqClip, TokensCountByTheirWeights) {
   const Matrix usual(63, 32, RandomFloats(63 * 32, 0.0f, 1.0f, 1));
   Matrix x = usual;
   const std::vector<float> massive = RandomFloats(32, 0.0f, 1000.0f, 3);
@@ -180,13 +220,17 @@ TEST(AwqClip, AMassiveTokenDoesNotDecide) {
   const Matrix w(64, 32, RandomFloats(64 * 32, 0.0f, 0.1f, 2));
   const PackedRows packed(usual.view());
   const Matrix exact = LinearOutput(packed, w, 1);
-  const auto error_when_clipped_on = [&](const Matrix& tokens) {
+  const auto error_when_clipped_on = [&](const Matrix& tokens, float last_weight) {
+    std::vector<float> weights(tokens.rows, 1.0f);
+    weights.back() = last_weight;
     Matrix clipped = w;
-    ClipGroups(tokens.view(), 32, 1, clipped);
+    ClipGroups(tokens.view(), weights, 32, 1, clipped);
     RoundToGroups(32, clipped.values.data(), clipped.values.size());
     return Distance(LinearOutput(packed, clipped, 1), exact);
   };
-  EXPECT_LT(error_when_clipped_on(x), 1.1 * error_when_clipped_on(usual));
+  const double best = error_when_clipped_on(usual, 1.0f);
+  EXPECT_LT(error_when_clipped_on(x, 1e-6f), 1.05 * best);
+  EXPECT_GT(error_when_clipped_on(x, 1.0f), 1.05 * best);
 }
 
 }  // namespace
