@@ -8,7 +8,7 @@ is a lower estimate; with k = 1000 the rest is about a hundredth of the probabil
 import math
 import statistics
 
-RUN = 16  # neighbouring positions, which are not independent of each other
+RUN = 16  # neighbouring positions at most: they are not independent of each other
 LEAST = 1e-9  # of a probability: log-probabilities are printed with six decimals
 
 
@@ -42,8 +42,10 @@ def divergences(unchanged, changed):
 
 
 def mean_and_error(streams):
-    """The mean over all positions of all streams, and its standard error from the spread of the means of runs."""
+    """The mean over all positions of all streams, and its standard error from the spread of the means of runs; infinite
+    where there are fewer than two."""
     values = [value for stream in streams for value in stream]
-    runs = [statistics.fmean(stream[i:i + RUN]) for stream in streams for i in range(0, len(stream) - RUN + 1, RUN)]
-    error = statistics.stdev(runs) / math.sqrt(len(runs)) if len(runs) > 1 else math.inf
-    return (statistics.fmean(values), error) if values else (math.inf, math.inf)
+    runs = [statistics.fmean(stream[i:i + RUN]) for stream in streams for i in range(0, len(stream), RUN)]
+    if len(runs) < 2:
+        return math.inf, math.inf
+    return statistics.fmean(values), statistics.stdev(runs) / math.sqrt(len(runs))

@@ -6,8 +6,8 @@
 #   1. 10,000 random requests through the scheduler, every slot that is read checked in every step
 #   2. 50 requests with a common prompt of 4,096 tokens: the first token of the others at least 10 times
 #      sooner than the first one's, the same answers, bytes counted once
-#   3. a cache that is made smaller while it runs: divergence from the unchanged run over 4,096 positions of
-#      8 texts, beside that of the smaller config from the start; fails if it is larger beyond chance
+#   3. a cache that is made smaller while it runs: divergence from the unchanged run over 4,096 positions in
+#      8 places of a text, beside that of the smaller config from the start; fails if it is larger beyond chance
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 cd "$ROOT"

@@ -162,9 +162,10 @@ def decoding(server, text, streams, max_tokens, output=None):
     """Streams whose prompts, of some 500 tokens, have been computed; they write to files of that name and a number."""
     started = []
     for i in range(streams):
-        stdout = open(f"{output}{i}", "w", encoding="utf-8") if output else subprocess.DEVNULL
         flags = ["--logprobs", "1000"] if output else []
-        started.append(server.generate(text[i * 3000:][:2000], max_tokens, "--accuracy", "0.95", *flags, stdout=stdout))
+        with open(f"{output}{i}" if output else os.devnull, "w", encoding="utf-8") as stdout:
+            started.append(server.generate(text[i * 3000:][:2000], max_tokens, "--accuracy", "0.95", *flags,
+                                           stdout=stdout))
     server.wait_for(streams, "time_to_first_token_seconds_count")
     return started
 
@@ -179,7 +180,7 @@ def check_divergence(args, folder, configs):
     ok, bounds = True, table_column(args.table, "kl_mean", next)  # of the shortest length: that of the streams
     for config in found.keys() - {args.bf16}:
         mean, error = mean_and_error(found[config])
-        ok &= check("requantize divergence", mean - 2 * error <= bounds[config],
+        ok &= check("requantize divergence", mean - 2 * error <= bounds[config],  # never of infinities
                     f"{config}: mean KL {mean:.2e} +- {error:.1e} over {sum(map(len, found[config]))} positions of "
                     f"{len(found[config])} streams, the table says {bounds[config]:.2e}")
     return ok
