@@ -33,13 +33,20 @@ function(kvpareto_layer name)
   kvpareto_isa_flags(${sources})
 endfunction()
 
-# kvpareto_test(NAME [DEPS...]): one test binary from all *_test.cc (and helpers) of the current folder.
+# kvpareto_test(NAME [ONE_PROCESS] [DEPS...]): one test binary from all *_test.cc (and helpers) of the current folder. Each
+# test is a process and a case of ctest; with ONE_PROCESS all of them are one, for a thousand processes start for longer
+# than their tests run.
 function(kvpareto_test name)
+  cmake_parse_arguments(ARG "ONE_PROCESS" "" "" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   if(NOT sources)
     return()
   endif()
   add_executable(${name}_test ${sources})
-  target_link_libraries(${name}_test PRIVATE ${ARGN} GTest::gmock GTest::gtest_main)
-  gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST TEST_PREFIX ${name}/)
+  target_link_libraries(${name}_test PRIVATE ${ARG_UNPARSED_ARGUMENTS} GTest::gmock GTest::gtest_main)
+  if(ARG_ONE_PROCESS)
+    add_test(NAME ${name}/all COMMAND ${name}_test --gtest_brief=1)
+  else()
+    gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST TEST_PREFIX ${name}/)
+  endif()
 endfunction()
