@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <utility>
 
 #include "engine/engine.h"
@@ -69,13 +70,19 @@ class GatedBackend final : public ForwardingBackend {
   GatedBackend(std::unique_ptr<Backend> backend, std::shared_ptr<StepGate> gate)
       : ForwardingBackend(std::move(backend)), gate_(std::move(gate)) {}
 
+  // A step begins with its tokens' embeddings, and may wait for the device more than once.
+  void Embed(const Weight& table, std::span<const int32_t> ids, Activations y) override {
+    begun_ = true;
+    backend().Embed(table, ids, y);
+  }
   absl::Status Synchronize() override {
-    KVP_RETURN_IF_ERROR(gate_->Pass());
+    if (std::exchange(begun_, false)) KVP_RETURN_IF_ERROR(gate_->Pass());
     return backend().Synchronize();
   }
 
  private:
   const std::shared_ptr<StepGate> gate_;
+  bool begun_ = false;
 };
 
 inline EngineHooks GatedBy(std::shared_ptr<StepGate> gate) {
