@@ -6,18 +6,38 @@ function(kvpareto_isa_flags)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
     list(APPEND avx512 -Wno-maybe-uninitialized -Wno-uninitialized)  # its own AVX-512 headers
   endif()
+  set(avx512bf16 ${avx512} -mavx512bf16)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 17)
+    list(APPEND avx512bf16 -O0)  # optimizing a broadcast of bf16 pairs, it crashes
+  endif()
   foreach(source ${ARGN})
+    if(source MATCHES "_(avx2|avx512|avx512bf16|amx)\\.cc$")
+      set_source_files_properties(${source} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+    endif()
     if(source MATCHES "_avx2\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mbmi2")
     elseif(source MATCHES "_avx512\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${avx512}")
     elseif(source MATCHES "_avx512bf16\\.cc$")
-      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${avx512};-mavx512bf16")
+      set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS "${avx512bf16}")
     elseif(source MATCHES "_amx\\.cc$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "${avx512};-mavx512bf16;-mamx-tile;-mamx-bf16;-mamx-int8")
     endif()
   endforeach()
+endfunction()
+
+# kvpareto_precompile(TARGET HEADERS...): with KVPARETO_PCH, what nearly every file includes, and HEADERS, is parsed once
+# for all files of the target, if they are enough for that to pay. Every file still includes what it uses, as builds
+# without it show.
+function(kvpareto_precompile target)
+  get_target_property(sources ${target} SOURCES)
+  list(LENGTH sources count)
+  if(KVPARETO_PCH AND count GREATER 3)
+    target_precompile_headers(${target} PRIVATE
+      <algorithm> <array> <chrono> <cmath> <cstdint> <cstring> <functional> <map> <memory> <optional> <set> <span>
+      <string> <string_view> <utility> <variant> <vector> <absl/status/statusor.h> <absl/strings/str_cat.h> ${ARGN})
+  endif()
 endfunction()
 
 # kvpareto_layer(NAME [DEPS...]): the static library of one engine folder, from all its .cc files.
@@ -26,6 +46,9 @@ function(kvpareto_layer name)
   if(sources)
     add_library(kvpareto_${name} STATIC ${sources})
     target_link_libraries(kvpareto_${name} PUBLIC ${ARGN})
+    if(NOT name STREQUAL "kv")  # it sees no Abseil
+      kvpareto_precompile(kvpareto_${name})
+    endif()
   else()
     add_library(kvpareto_${name} INTERFACE)
     target_link_libraries(kvpareto_${name} INTERFACE ${ARGN})
@@ -44,6 +67,7 @@ function(kvpareto_test name)
   endif()
   add_executable(${name}_test ${sources})
   target_link_libraries(${name}_test PRIVATE ${ARG_UNPARSED_ARGUMENTS} GTest::gmock GTest::gtest_main)
+  kvpareto_precompile(${name}_test <gtest/gtest.h> <gmock/gmock.h>)
   if(ARG_ONE_PROCESS)
     add_test(NAME ${name}/all COMMAND ${name}_test --gtest_brief=1)
   else()

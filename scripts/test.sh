@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a tested build: packages, model, release build, all tests, then what ASan, UBSan
+# From nothing to a tested build: packages, model, release build, all tests, then what ASan, UBSan, TSan
 # and a minute of fuzzing find. Under 40 minutes on two cores. Arguments go to ctest (for example -R policy);
 # then it ends with the tests.
 set -euo pipefail
@@ -33,7 +33,7 @@ step "tests"
 ctest --preset release --no-tests=error -j "$JOBS" "$@"
 if [ $# -eq 0 ]; then
   step "sanitizers"
-  scripts/sanitize.sh asan
+  scripts/sanitize.sh
   step "fuzzing"
   scripts/fuzz.sh 7
   step "soak"

@@ -1,4 +1,5 @@
-// The request matrix without a server: runs where gRPC is not built, as under the sanitizers.
+// The request matrix without a server: runs where gRPC is not built, and under TSan, which cannot
+// see into it.
 #include "tests/engine/engine_fixture.h"
 #include "tests/reliability/matrix.h"
 
