@@ -11,6 +11,7 @@ from real_server import RealServer, wait_until
 
 MODEL = "smollm2"
 PROMPT = "The capital of France is"
+LONG_PROMPT = PROMPT * 20  # one block and some, as shorter ones take the same in all configs; too short to be cached
 
 
 def tensor(name: str, value, datatype: str) -> triton.InferInput:
@@ -114,7 +115,7 @@ class TritonTest(unittest.TestCase):
 
     def test_budget_and_accuracy_choose_the_config(self):
         def config(**parameters) -> str:
-            response = self.infer(vllm_inputs(PROMPT, max_tokens=4), parameters=parameters).get_response()
+            response = self.infer(vllm_inputs(LONG_PROMPT, max_tokens=4), parameters=parameters).get_response()
             return response.parameters["kv_config"].string_param
         self.assertNotEqual(config(kv_objective="memory"), config(kv_objective="accuracy"))
         self.assertEqual(config(kv_config="bf16-c128"), "bf16-c128")
