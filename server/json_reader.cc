@@ -16,6 +16,42 @@ constexpr int kMaxDepth = 32;
 // A value takes tens of bytes of memory, however short it is: token ids are the longest lists.
 constexpr int kMaxValues = 262'144;
 
+// Looks at a text before anything of it is kept. The library's own way of looking, a callback of
+// its parser, takes time quadratic in the length of a list of objects.
+class Limits final : public nlohmann::json_sax<json> {
+ public:
+  bool null() override { return Count(); }
+  bool boolean(bool) override { return Count(); }
+  bool number_integer(number_integer_t) override { return Count(); }
+  bool number_unsigned(number_unsigned_t) override { return Count(); }
+  bool number_float(number_float_t, const string_t&) override { return Count(); }
+  bool string(string_t&) override { return Count(); }
+  bool binary(binary_t&) override { return Count(); }
+  bool key(string_t&) override { return Count(); }
+  bool start_object(size_t) override { return Enter(); }
+  bool end_object() override { return Leave(); }
+  bool start_array(size_t) override { return Enter(); }
+  bool end_array() override { return Leave(); }
+  bool parse_error(size_t, const std::string&, const json::exception&) override { return false; }
+
+  // Why the text was refused.
+  std::string Rule() const {
+    if (depth_ > kMaxDepth) return "nests too deeply";
+    return values_ > kMaxValues ? "has too many values" : "is not valid JSON";
+  }
+
+ private:
+  bool Count() { return ++values_ <= kMaxValues; }
+  bool Enter() { return ++depth_ <= kMaxDepth && Count(); }
+  bool Leave() {
+    --depth_;
+    return true;
+  }
+
+  int depth_ = 0;
+  int values_ = 0;
+};
+
 }  // namespace
 
 absl::Status FieldError(std::string_view reason, const std::string& field,
@@ -26,19 +62,11 @@ absl::Status FieldError(std::string_view reason, const std::string& field,
 
 absl::StatusOr<JsonReader> JsonReader::Parse(std::string_view text, std::string path,
                                              Numbers numbers) {
-  bool too_deep = false;
-  int values = 0;
-  const auto limit = [&](int depth, json::parse_event_t, const json&) {
-    too_deep = too_deep || depth > kMaxDepth;
-    return !too_deep && ++values <= kMaxValues;
-  };
-  json value = json::parse(text, limit, /*allow_exceptions=*/false);
-  if (value.is_discarded() || too_deep || values > kMaxValues) {
-    return FieldError("JSON_INVALID", path.empty() ? "body" : path,
-                      too_deep              ? "nests too deeply"
-                      : values > kMaxValues ? "has too many values"
-                                            : "is not valid JSON");
+  Limits limits;
+  if (!json::sax_parse(text, &limits)) {
+    return FieldError("JSON_INVALID", path.empty() ? "body" : path, limits.Rule());
   }
+  json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
   return Create(std::move(value), std::move(path), numbers);
 }
 

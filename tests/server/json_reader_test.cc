@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 namespace kvpareto::server {
 namespace {
 
@@ -61,6 +63,33 @@ TEST(JsonReader, RefusesWhatIsNoObject) {
   EXPECT_EQ(ReasonAndField(JsonReader::Parse(deep, "").status()), "JSON_INVALID body");
   const std::string closed = "{\"a\":" + deep + std::string(deep.size(), ']') + "}";
   EXPECT_EQ(ReasonAndField(JsonReader::Parse(closed, "").status()), "JSON_INVALID body");
+}
+
+// {"a":[element,element,...]}
+std::string ListOf(const std::string& element, int count) {
+  std::string text = "{\"a\":[" + element;
+  for (int i = 1; i < count; ++i) text += "," + element;
+  return text + "]}";
+}
+
+TEST(JsonReader, TakesTimeInProportionToTheText) {
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_TRUE(JsonReader::Parse(ListOf("{}", 200'000), "").ok());
+  // 0.1 s; looking at all earlier elements for each one takes over a minute.
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20));
+}
+
+TEST(JsonReader, RefusesTooManyValuesAndLevels) {
+  const auto message = [](const std::string& text) {
+    return std::string(JsonReader::Parse(text, "").status().message());
+  };
+  EXPECT_EQ(message(ListOf("1", 250'000)), "");
+  EXPECT_EQ(message(ListOf("1", 300'000)), "body has too many values");
+  const auto nested = [](int levels) {
+    return "{\"a\":" + std::string(levels, '[') + std::string(levels, ']') + "}";
+  };
+  EXPECT_EQ(message(nested(31)), "");
+  EXPECT_EQ(message(nested(32)), "body nests too deeply");
 }
 
 TEST(JsonReader, RefusesNumbersOutOfRange) {
