@@ -6,12 +6,13 @@ configuration adds up to:
   libraries, the tokenizer and the connections' own buffers
 
 Floods: idle connections, half-sent requests (slow loris), messages of the largest size, of 100,000 fields, of huge
-repeated fields, values that JSON makes large, and many calls at once. Each is followed by a request that must be
-served. Ends with status 1 when one is not, or when the peak exceeds the limit by more than a tenth.
+repeated fields, of token ids, values that JSON makes large, and many calls at once. Each is followed by a request that
+must be served. Ends with status 1 when one is not, or when the peak exceeds the limit by more than a tenth.
 
 Runs in the environment of scripts/python_env.sh.
 
-usage: .cache/venv/bin/python scripts/flood.py --server BUILD/server/kvpareto-server [--connections 500]
+usage: .cache/venv/bin/python scripts/flood.py --server BUILD/server/kvpareto-server [--request-memory MIB]
+                                               [--connections 500]
 """
 import argparse
 import concurrent.futures
@@ -35,7 +36,6 @@ from real_server import RealServer, configuration  # noqa: E402
 
 MIB = 1 << 20
 MESSAGE_BYTES = 4 * MIB - 64  # just below limits.max_request_bytes
-REQUEST_MEMORY = 256 * MIB  # the default
 OTHER_BYTES = 128 * MIB
 
 
@@ -59,6 +59,10 @@ def many_messages(count: int) -> bytes:
     return field(3, field(2, field(1, b"") * count))
 
 
+def token_ids(count: int) -> bytes:
+    return field(3, field(3, field(1, b"\x05" * count)))  # packed varints
+
+
 def unknown_fields(count: int) -> bytes:
     return b"\xf8\x07\x01" * count  # field 127, a varint
 
@@ -66,8 +70,9 @@ def unknown_fields(count: int) -> bytes:
 class Target:
     """The server under flood."""
 
-    def __init__(self, server: RealServer):
+    def __init__(self, server: RealServer, request_memory: int):
         self.server = server
+        self.request_memory = request_memory
         self.http_port = server.ports["serving http"]
         self.metrics = f"http://127.0.0.1:{server.ports['serving metrics']}/metrics"
 
@@ -79,7 +84,7 @@ class Target:
         with urllib.request.urlopen(self.metrics, timeout=60) as response:
             text = response.read().decode()
         parts = re.findall(r"^kvpareto_(?:weights|workspace|kv_capacity)_bytes{[^}]*} (\S+)$", text, re.MULTILINE)
-        return int(sum(map(float, parts))) + 2 * REQUEST_MEMORY + OTHER_BYTES
+        return int(sum(map(float, parts))) + 2 * self.request_memory + OTHER_BYTES
 
     def connect(self, port: int) -> socket.socket:
         return socket.create_connection(("127.0.0.1", port), timeout=60)
@@ -162,6 +167,7 @@ def floods(connections: int) -> dict:
         "100,000 fields": lambda t: calls(t, many_messages(100_000), 128),
         "2,000,000 messages": lambda t: calls(t, many_messages(2_000_000), 32),
         "unknown fields": lambda t: calls(t, unknown_fields(MESSAGE_BYTES // 3), 32),
+        "4,000,000 token ids": lambda t: calls(t, token_ids(4_000_000), 64),
         "JSON of 1,400,000 values": lambda t: posts(t, nested, 64),
         "JSON text of 4 MiB": lambda t: posts(t, b'{"prompt":"' + b"x" * (MESSAGE_BYTES - 20) + b'"}', 64),
         "2,000 calls": lambda t: calls(t, field(3, field(1, b"hello")) + field(5, b"\x08\x01"), 2000),
@@ -171,15 +177,17 @@ def floods(connections: int) -> dict:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--server", required=True)
+    parser.add_argument("--request-memory", type=int, default=256, help="limits.request_memory in MiB")
     parser.add_argument("--connections", type=int, default=500)
     args = parser.parse_args()
+    request_memory = args.request_memory * MIB
     os.environ["KVPARETO_SERVER_BINARY"] = args.server
-    config = configuration(limits={"request_memory": str(REQUEST_MEMORY), "http": {"read_timeout": "5s", "idle_timeout": "5s"}})
+    config = configuration(limits={"request_memory": str(request_memory), "http": {"read_timeout": "5s", "idle_timeout": "5s"}})
     config["listen"]["http"] = "127.0.0.1:0"
     config["models"][0]["kv_capacity"] = "128MiB"
     good = True
     with RealServer(config) as server:
-        target = Target(server)
+        target = Target(server, request_memory)
         limit = target.limit_bytes()
         print(f"limit {limit / MIB:.0f} MiB, at the start {target.peak_bytes() / MIB:.0f} MiB")
         for name, flood in floods(args.connections).items():

@@ -1,10 +1,10 @@
 // Byte-pair merging of one word, whatever decides which pair comes first.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <queue>
 #include <vector>
 
 namespace kvpareto {
@@ -19,9 +19,12 @@ struct BpeSymbol {
 };
 
 struct BpeMerge {
-  double order = 0.0;  // smaller merges first; equal: the leftmost
+  float order = 0.0f;  // smaller merges first; equal: the leftmost
   int32_t token = -1;  // the result
 };
+
+// Above it, not every rank is a float of its own.
+inline constexpr size_t kMaxMerges = size_t{1} << 24;
 
 // Links `symbols` in their order. Call once, before MergeSymbols.
 inline void LinkSymbols(std::vector<BpeSymbol>& symbols) {
@@ -33,48 +36,90 @@ inline void LinkSymbols(std::vector<BpeSymbol>& symbols) {
 }
 
 // Merges neighbours in the order that `find(left, right) -> optional<BpeMerge>` gives, until none
-// is left. O(n log n): every merge adds at most two candidates to a heap; candidates whose symbols
-// have changed since are recognised by their length. Symbol 0 always survives.
+// is left. O(n log n): every merge adds at most two candidates to a heap. Takes at most 36 bytes
+// for each symbol, those of `symbols` included.
 template <typename FindMerge>
-void MergeSymbols(std::vector<BpeSymbol>& symbols, const FindMerge& find) {
+class SymbolMerger {
+ public:
+  SymbolMerger(std::vector<BpeSymbol>& symbols, const FindMerge& find)
+      : symbols_(symbols), find_(find) {}
+
+  void Run() {
+    heap_.reserve(symbols_.size());
+    for (int32_t i = 0; i < static_cast<int32_t>(symbols_.size()); ++i) {
+      if (const auto candidate = Find(i)) heap_.push_back(*candidate);
+    }
+    std::make_heap(heap_.begin(), heap_.end());
+    while (!heap_.empty()) {
+      std::pop_heap(heap_.begin(), heap_.end());
+      const Candidate first = heap_.back();
+      heap_.pop_back();
+      if (!IsCurrent(first)) continue;
+      Merge(first);
+      Push(symbols_[first.left].previous);
+      Push(first.left);
+    }
+  }
+
+ private:
   struct Candidate {
-    double order;
+    float order;
     int32_t left;
-    int32_t right;
-    uint32_t bytes;  // of both when the candidate was made
+    uint32_t bytes;  // of left and its right neighbour when the candidate was made
     int32_t token;
 
-    bool operator<(const Candidate& other) const {  // priority_queue: the largest is on top
+    bool operator<(const Candidate& other) const {  // the largest is on top of the heap
       return order != other.order ? order > other.order : left > other.left;
     }
   };
-  std::vector<Candidate> initial;
-  const auto make = [&](int32_t left) -> std::optional<Candidate> {
-    if (left < 0 || symbols[left].next < 0) return std::nullopt;
-    const int32_t right = symbols[left].next;
-    const std::optional<BpeMerge> merge = find(symbols[left], symbols[right]);
+
+  std::optional<Candidate> Find(int32_t left) const {
+    if (left < 0 || symbols_[left].next < 0) return std::nullopt;
+    const BpeSymbol& right = symbols_[symbols_[left].next];
+    const std::optional<BpeMerge> merge = find_(symbols_[left], right);
     if (!merge) return std::nullopt;
-    return Candidate{merge->order, left, right, symbols[left].bytes + symbols[right].bytes,
-                     merge->token};
-  };
-  for (int32_t i = 0; i + 1 < static_cast<int32_t>(symbols.size()); ++i) {
-    if (const auto candidate = make(i)) initial.push_back(*candidate);
+    return Candidate{merge->order, left, symbols_[left].bytes + right.bytes, merge->token};
   }
-  std::priority_queue<Candidate> queue(std::less<Candidate>(), std::move(initial));
-  while (!queue.empty()) {
-    const Candidate top = queue.top();
-    queue.pop();
-    BpeSymbol& left = symbols[top.left];
-    BpeSymbol& right = symbols[top.right];
-    if (left.bytes == 0 || right.bytes == 0 || left.bytes + right.bytes != top.bytes) continue;
-    left.token = top.token;
-    left.bytes = top.bytes;
-    right.bytes = 0;
+
+  // What a symbol and its right neighbour cover together only grows: the same length, the same two.
+  bool IsCurrent(const Candidate& candidate) const {
+    const BpeSymbol& left = symbols_[candidate.left];
+    return left.bytes > 0 && left.next >= 0 &&
+           left.bytes + symbols_[left.next].bytes == candidate.bytes;
+  }
+
+  void Merge(const Candidate& candidate) {
+    BpeSymbol& left = symbols_[candidate.left];
+    BpeSymbol& right = symbols_[left.next];
+    left.token = candidate.token;
+    left.bytes = candidate.bytes;
     left.next = right.next;
-    if (right.next >= 0) symbols[right.next].previous = top.left;
-    if (const auto candidate = make(left.previous)) queue.push(*candidate);
-    if (const auto candidate = make(top.left)) queue.push(*candidate);
+    right.bytes = 0;
+    if (left.next >= 0) symbols_[left.next].previous = candidate.left;
   }
+
+  // There are fewer current candidates than symbols, and each merge leaves one symbol less: to drop
+  // the others whenever the heap is full keeps it small and happens O(log n) times.
+  void Push(int32_t left) {
+    const auto candidate = Find(left);
+    if (!candidate) return;
+    if (heap_.size() == heap_.capacity()) {
+      std::erase_if(heap_, [this](const Candidate& old) { return !IsCurrent(old); });
+      std::make_heap(heap_.begin(), heap_.end());
+    }
+    heap_.push_back(*candidate);
+    std::push_heap(heap_.begin(), heap_.end());
+  }
+
+  std::vector<BpeSymbol>& symbols_;
+  const FindMerge& find_;
+  std::vector<Candidate> heap_;
+};
+
+// Symbol 0 always survives.
+template <typename FindMerge>
+void MergeSymbols(std::vector<BpeSymbol>& symbols, const FindMerge& find) {
+  SymbolMerger<FindMerge>(symbols, find).Run();
 }
 
 }  // namespace kvpareto

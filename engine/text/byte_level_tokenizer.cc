@@ -44,6 +44,7 @@ void ByteLevelTokenizer::EncodeWord(std::string_view word, std::vector<BpeSymbol
     }
   }
   scratch.clear();
+  scratch.reserve(word.size());
   for (size_t i = 0; i < word.size(); ++i) {
     const int32_t token = byte_tokens_[static_cast<unsigned char>(word[i])];
     // A byte without a token is left out, as in `tokenizers`; published vocabularies have them all.

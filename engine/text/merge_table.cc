@@ -4,6 +4,7 @@ namespace kvpareto {
 
 absl::StatusOr<MergeTable> MergeTable::Create(
     const std::vector<std::pair<std::string, std::string>>& merges, const Vocabulary& vocabulary) {
+  if (merges.size() > kMaxMerges) return InvalidTokenizer("too many merges");
   MergeTable table;
   table.merges_.reserve(merges.size());
   std::string joined;

@@ -17,14 +17,15 @@ namespace kvpareto {
 // Immutable and thread-safe.
 class MergeTable {
  public:
-  // Errors: INVALID_ARGUMENT (TOKENIZER_INVALID) for a merge whose parts or result are no tokens.
+  // Errors: INVALID_ARGUMENT (TOKENIZER_INVALID) for a merge whose parts or result are no tokens,
+  // and for more than kMaxMerges.
   static absl::StatusOr<MergeTable> Create(
       const std::vector<std::pair<std::string, std::string>>& merges, const Vocabulary& vocabulary);
 
   std::optional<BpeMerge> Find(int32_t left, int32_t right) const {
     const auto it = merges_.find(Key(left, right));
     if (it == merges_.end()) return std::nullopt;
-    return BpeMerge{static_cast<double>(it->second.rank), it->second.token};
+    return BpeMerge{static_cast<float>(it->second.rank), it->second.token};
   }
 
  private:

@@ -73,13 +73,14 @@ std::optional<BpeMerge> SentencePieceTokenizer::FindByScore(std::string_view tex
   if (bytes > vocabulary().max_text_bytes()) return std::nullopt;
   const int32_t token = vocabulary().Find(text.substr(left.begin, bytes));
   if (token < 0 || !vocabulary().IsTextual(token)) return std::nullopt;
-  return BpeMerge{-static_cast<double>(scores_[token]), token};
+  return BpeMerge{-scores_[token], token};
 }
 
 absl::Status SentencePieceTokenizer::EncodeSegment(std::string_view segment, bool first,
                                                    std::vector<int32_t>& out) const {
   const std::string text = Normalize(segment, first);
   std::vector<BpeSymbol> symbols;
+  symbols.reserve(text.size());
   for (size_t i = 0; i < text.size();) {
     const size_t bytes = Utf8LengthOfLead(text[i]);
     const int32_t token = vocabulary().Find(std::string_view(text).substr(i, bytes));

@@ -1,6 +1,22 @@
 #include "engine/text/tokenizer_base.h"
 
+#include <mutex>
+
 namespace kvpareto {
+namespace {
+
+constexpr size_t kLongTextBytes = size_t{256} << 10;
+
+// Merging takes tens of bytes for each byte of a text without spaces. One long text at a time: what
+// all threads of a process take together is bounded by the longest text there can be.
+std::unique_lock<std::mutex> WaitForTurn(size_t text_bytes) {
+  static std::mutex mutex;
+  std::unique_lock<std::mutex> turn(mutex, std::defer_lock);
+  if (text_bytes > kLongTextBytes) turn.lock();
+  return turn;
+}
+
+}  // namespace
 
 TokenizerBase::TokenizerBase(const TokenizerSpec& spec)
     : vocabulary_(spec), add_bos_(spec.add_bos), bos_token_(spec.bos_token) {
@@ -19,6 +35,7 @@ absl::StatusOr<std::vector<int32_t>> TokenizerBase::Encode(std::string_view text
     return MakeError(absl::StatusCode::kInvalidArgument, "INVALID_UTF8",
                      "the text is not valid UTF-8");
   }
+  const std::unique_lock<std::mutex> turn = WaitForTurn(text.size());
   std::vector<int32_t> out;
   if (options.add_bos && bos_token_ >= 0) out.push_back(bos_token_);
   const AddedTokens& added = options.parse_special ? user_defined_and_special_ : user_defined_;
