@@ -1,6 +1,7 @@
 #include "autotuner/awq_groups.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/base/float16.h"
 
@@ -9,23 +10,6 @@ namespace {
 
 constexpr float kSteps = 15.0f;
 constexpr float kMinRange = 1e-5f;
-
-// Nearest integer, ties to even, for |x| < 2^22: a form that compilers turn into vector code.
-inline float Round(float x) {
-  constexpr float kShift = 12582912.0f;  // 1.5 * 2^23
-  return (x + kShift) - kShift;
-}
-
-inline float Clamp(float x, float low, float high) {
-  x = x < low ? low : x;
-  return x > high ? high : x;
-}
-
-// Codes are at most 15 steps from zero, so anything beyond 16 is clamped later: before that it
-// only has to stay within Round's range.
-inline float CodeOf(float value, GroupScale group) {
-  return Clamp(Round(Clamp(value / group.scale, -16.0f, 16.0f)) + group.zero, 0.0f, kSteps);
-}
 
 }  // namespace
 
@@ -37,7 +21,7 @@ GroupScale FitGroup(const float* values, int count) {
   }
   const float range = std::max(high - low, kMinRange);
   const float scale = F16ToFloat(FloatToF16(range / kSteps));
-  return {.scale = scale, .zero = Clamp(Round(-low / scale), 0.0f, kSteps)};
+  return {.scale = scale, .zero = std::clamp(std::nearbyint(-low / scale), 0.0f, kSteps)};
 }
 
 void RoundToGroups(int group_size, float* values, int64_t count) {
@@ -49,18 +33,41 @@ void RoundToGroups(int group_size, float* values, int64_t count) {
   }
 }
 
-GroupCodes EncodeGroups(const Matrix& matrix, int group_size) {
+GroupScale GroupCodes::group(int64_t row, int64_t index) const {
+  const int64_t at = row * (cols / group_size) + index;
+  return {F16ToFloat(scales[at]), static_cast<float>(zeros[at])};
+}
+
+GroupCodes FitGroups(const Matrix& matrix, int group_size) {
   GroupCodes out{.rows = matrix.rows, .cols = matrix.cols, .group_size = group_size};
   out.codes.resize(matrix.values.size());
   out.zeros.resize(matrix.values.size() / group_size);
   out.scales.resize(out.zeros.size());
   for (size_t g = 0; g < out.zeros.size(); ++g) {
-    const size_t first = g * group_size;
-    const GroupScale fit = FitGroup(&matrix.values[first], group_size);
+    const GroupScale fit = FitGroup(&matrix.values[g * group_size], group_size);
     out.zeros[g] = static_cast<uint8_t>(fit.zero);
     out.scales[g] = FloatToF16(fit.scale);
-    for (int i = 0; i < group_size; ++i) {
-      out.codes[first + i] = static_cast<uint8_t>(CodeOf(matrix.values[first + i], fit));
+  }
+  return out;
+}
+
+GroupCodes EncodeGroups(const Matrix& matrix, int group_size) {
+  GroupCodes out = FitGroups(matrix, group_size);
+  for (int64_t r = 0; r < out.rows; ++r) {
+    for (int64_t c = 0; c < out.cols; ++c) {
+      const float code = CodeOf(matrix.row(r)[c], out.group(r, c / group_size));
+      out.codes[r * out.cols + c] = static_cast<uint8_t>(code);
+    }
+  }
+  return out;
+}
+
+Matrix DecodeGroups(const GroupCodes& codes) {
+  Matrix out(codes.rows, codes.cols);
+  for (int64_t r = 0; r < out.rows; ++r) {
+    for (int64_t c = 0; c < out.cols; ++c) {
+      const GroupScale group = codes.group(r, c / codes.group_size);
+      out.row(r)[c] = group.scale * (codes.codes[r * out.cols + c] - group.zero);
     }
   }
   return out;

@@ -17,6 +17,17 @@ struct GroupScale {
 };
 GroupScale FitGroup(const float* values, int count);
 
+// The nearest code, as a float. In a form that compilers turn into vector code.
+inline float CodeOf(float value, GroupScale group) {
+  constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it rounds |x| < 2^22 to an integer
+  float steps = value / group.scale;
+  steps = steps < -16.0f ? -16.0f : steps;  // codes are at most 15 steps from zero
+  steps = steps > 16.0f ? 16.0f : steps;
+  const float code = (steps + kShift) - kShift + group.zero;
+  const float above = code < 0.0f ? 0.0f : code;
+  return above > 15.0f ? 15.0f : above;
+}
+
 // Replaces each group of `group_size` columns by what is left of it: scale * (code - zero).
 void RoundToGroups(int group_size, float* values, int64_t count);
 
@@ -28,7 +39,17 @@ struct GroupCodes {
   std::vector<uint8_t> codes;    // [rows, cols], 0..15
   std::vector<uint8_t> zeros;    // [rows, cols / group_size], 0..15
   std::vector<uint16_t> scales;  // f16 [rows, cols / group_size]
+
+  GroupScale group(int64_t row, int64_t index) const;
 };
+
+// Scales and zeros of the matrix's groups; codes are 0.
+GroupCodes FitGroups(const Matrix& matrix, int group_size);
+
+// Likewise, with the nearest codes.
 GroupCodes EncodeGroups(const Matrix& matrix, int group_size);
+
+// What the codes stand for.
+Matrix DecodeGroups(const GroupCodes& codes);
 
 }  // namespace kvpareto::tune
