@@ -7,11 +7,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "autotuner/awq_activations.h"
 #include "autotuner/awq_checkpoint.h"
-#include "autotuner/awq_clip.h"
-#include "autotuner/awq_module.h"
 #include "autotuner/awq_observe.h"
-#include "autotuner/awq_residual.h"
 #include "autotuner/awq_scales.h"
 #include "autotuner/progress.h"
 #include "engine/model_files.h"
@@ -70,76 +68,47 @@ class PartialFolder {
   std::string path_, partial_;
 };
 
-// KV memory for one sample, open blocks included.
-uint64_t CacheBytes(const ModelConfig& config, int sample_tokens) {
-  const uint64_t token_bytes = uint64_t{4} * config.layers * config.kv_heads * config.head_dim;
-  return std::max<uint64_t>(uint64_t{16} << 20, token_bytes * (sample_tokens + 256));
-}
-
-// Floats that a layer's inputs are, per token.
-uint64_t InputBytes(const ModelConfig& config) {
-  return sizeof(float) *
-         (uint64_t{2} * config.hidden + uint64_t{1} * config.heads * config.head_dim + config.ffn);
-}
-
 class Quantizer {
  public:
-  Quantizer(const AwqOptions& options, const ModelFiles& files, Engine* engine,
-            AwqCheckpoint& checkpoint)
-      : options_(options), files_(files), engine_(engine), checkpoint_(checkpoint) {}
+  Quantizer(const AwqOptions& options, const ModelFiles& files, AwqCheckpoint& checkpoint)
+      : options_(options), files_(files), checkpoint_(checkpoint) {}
 
-  absl::Status Run(const TextPieces& text, AwqResult& result) {
+  // Without samples nothing is observed.
+  absl::Status Run(const std::vector<std::vector<int32_t>>& samples, AwqResult& result) {
+    KVP_ASSIGN_OR_RETURN(streams_, EmbedSamples(files_, samples));
     const int layers = files_.config().layers;
-    if (engine_ != nullptr) {
-      Progress progress("tokens", text.tokens);
-      KVP_ASSIGN_OR_RETURN(means_, ObserveMeans(*engine_, text.pieces, progress));
-    }
-    std::vector<std::vector<int32_t>> samples = text.pieces;
-    samples.resize(std::min<size_t>(samples.size(), options_.search_samples));
-    if (options_.grid > 0) {
-      KVP_ASSIGN_OR_RETURN(residual_, AwqResidual::Embed(files_, samples));
-    }
-    const int at_once = LayersAtOnce(samples);
     Progress progress("layers", layers);
-    for (int first = 0; first < layers; first += at_once) {
-      const int last = std::min(layers, first + at_once);
-      std::vector<AwqInputs> inputs(last - first);
-      if (engine_ != nullptr) {
-        KVP_ASSIGN_OR_RETURN(inputs, ObserveRows(*engine_, samples, first, last));
-      }
-      for (int layer = first; layer < last; ++layer) {
-        KVP_RETURN_IF_ERROR(RunLayer(layer, std::move(inputs[layer - first]), result));
-        progress.Advance(1, "quantizing");
-      }
+    for (int layer = 0; layer < layers; ++layer) {
+      KVP_RETURN_IF_ERROR(RunLayer(layer, result));
+      progress.Advance(1, "quantizing");
     }
     return absl::OkStatus();
   }
 
  private:
-  int LayersAtOnce(const std::vector<std::vector<int32_t>>& samples) const {
-    uint64_t tokens = 1;
-    for (const auto& sample : samples) tokens += sample.size();
-    const uint64_t fit = options_.activation_bytes / (tokens * InputBytes(files_.config()));
-    return static_cast<int>(std::clamp<uint64_t>(fit, 1, files_.config().layers));
-  }
-
-  absl::Status RunLayer(int index, AwqInputs inputs, AwqResult& result) {
+  absl::Status RunLayer(int index, AwqResult& result) {
     KVP_ASSIGN_OR_RETURN(AwqLayer layer, ReadAwqLayer(files_, index));
+    AwqInputs inputs;
+    if (!streams_.empty()) {
+      KVP_ASSIGN_OR_RETURN(inputs, ObserveLayer(files_.config(), layer,
+                                                {.search_samples = options_.search_samples,
+                                                 .hessians = options_.rounding == Rounding::kGptq,
+                                                 .threads = options_.threads},
+                                                streams_));
+    }
     if (options_.grid > 0) Scale(layer, inputs, result);
-    if (options_.clip) ClipValues(inputs, layer);
-    return checkpoint_.WriteLayer(layer);
+    KVP_ASSIGN_OR_RETURN(const AwqCodes codes, RoundLayer(layer, inputs,
+                                                          {.rounding = options_.rounding,
+                                                           .clip = options_.clip,
+                                                           .group_size = options_.group_size,
+                                                           .threads = options_.threads}));
+    KVP_RETURN_IF_ERROR(checkpoint_.WriteLayer(layer, codes));
+    for (int i = 0; i < kLinears; ++i) layer.linears[i] = DecodeGroups(codes[i]);
+    for (Matrix& x : streams_) ApplyLayer(files_.config(), layer, options_.threads, x);
+    return absl::OkStatus();
   }
 
-  void Scale(AwqLayer& layer, AwqInputs& inputs, AwqResult& result) {
-    const auto output_of = [&](Linear linear) {
-      const PackedRows x(inputs[InputOf(linear)].view());
-      return LinearOutput(x, layer[linear], options_.threads);
-    };
-    residual_->Add(output_of(Linear::kOutput));
-    inputs.attention_weights = residual_->Weights();
-    residual_->Add(output_of(Linear::kDown));
-    inputs.ffn_weights = residual_->Weights();
-    inputs.mean_magnitude = means_[layer.index];
+  void Scale(AwqLayer& layer, AwqInputs& inputs, AwqResult& result) const {
     const std::vector<AwqScales> found = SearchScales(
         files_.config(), layer, inputs, {options_.group_size, options_.grid, options_.threads});
     for (const AwqScales& scales : found) {
@@ -152,32 +121,26 @@ class Quantizer {
     }
   }
 
-  // Clips of other layers save square error and lose likelihood (docs/awq.md).
-  void ClipValues(const AwqInputs& inputs, AwqLayer& layer) const {
-    const MatrixView x = inputs[LayerInput::kAttention].view();
-    const AttentionModule attention{&files_.config(), inputs.sample_rows, options_.threads};
-    ClipGroups(x, attention.Received(PackedRows(x), layer), options_.group_size, options_.threads,
-               layer[Linear::kValue]);
-  }
-
   const AwqOptions& options_;
   const ModelFiles& files_;
-  Engine* const engine_;  // null: nothing is observed, weights are rounded as they are
   AwqCheckpoint& checkpoint_;
-  std::vector<MeanMagnitudes> means_;
-  std::optional<AwqResidual> residual_;  // before the layer that is next
+  // Of the samples, each [tokens, hidden], before the layer that is next, with the layers before it
+  // as the checkpoint has them: so later layers make good what earlier ones lost.
+  std::vector<Matrix> streams_;
 };
 
-absl::StatusOr<std::unique_ptr<Engine>> CreateEngine(const AwqOptions& options,
-                                                     const ModelConfig& config) {
-  EngineOptions engine;
-  engine.model_path = options.model_path;
-  engine.device = options.device;
-  engine.threads = options.threads;
-  engine.max_running_sequences = 1;
-  engine.max_sequences_per_request = 1;
-  engine.kv_capacity_bytes = CacheBytes(config, options.sample_tokens);
-  return Engine::Create(engine);
+// Samples are drawn with the engine's tokenizer; the walk through the model does without it.
+absl::StatusOr<TextPieces> TokenizeSamples(const AwqOptions& options,
+                                           const std::vector<NamedText>& texts) {
+  EngineOptions engine_options;
+  engine_options.model_path = options.model_path;
+  engine_options.device = "cpu";
+  engine_options.threads = options.threads;
+  engine_options.max_running_sequences = 1;
+  engine_options.max_sequences_per_request = 1;
+  engine_options.kv_capacity_bytes = uint64_t{16} << 20;
+  KVP_ASSIGN_OR_RETURN(const std::unique_ptr<Engine> engine, Engine::Create(engine_options));
+  return DrawSamples(*engine, texts, options.samples, options.sample_tokens, options.seed);
 }
 
 }  // namespace
@@ -210,17 +173,14 @@ absl::StatusOr<AwqResult> QuantizeAwq(const AwqOptions& options,
   }
   AwqResult result;
   TextPieces text;
-  std::unique_ptr<Engine> engine;
-  if (options.grid > 0 || options.clip) {
-    KVP_ASSIGN_OR_RETURN(engine, CreateEngine(options, files->config()));
-    KVP_ASSIGN_OR_RETURN(
-        text, DrawSamples(*engine, texts, options.samples, options.sample_tokens, options.seed));
+  if (options.NeedsText()) {
+    KVP_ASSIGN_OR_RETURN(text, TokenizeSamples(options, texts));
     result.text = text.description;
   }
   KVP_ASSIGN_OR_RETURN(PartialFolder folder, PartialFolder::Create(options.output_path));
   KVP_ASSIGN_OR_RETURN(const std::unique_ptr<AwqCheckpoint> checkpoint,
                        AwqCheckpoint::Create(*files, options.group_size, folder.path()));
-  KVP_RETURN_IF_ERROR(Quantizer(options, *files, engine.get(), *checkpoint).Run(text, result));
+  KVP_RETURN_IF_ERROR(Quantizer(options, *files, *checkpoint).Run(text.pieces, result));
   KVP_RETURN_IF_ERROR(checkpoint->Finish());
   KVP_ASSIGN_OR_RETURN(const auto written, ModelFiles::Open(folder.path()));
   KVP_RETURN_IF_ERROR(folder.Keep());

@@ -1,31 +1,33 @@
 // Activation-aware weight quantization to 4 bits: a model as an AutoAWQ checkpoint (docs/awq.md).
 // Algorithm: Lin et al., "AWQ: Activation-aware Weight Quantization for LLM Compression and
-// Acceleration", MLSys 2024 (arXiv 2306.00978), in the form of AutoAWQ 0.2.
+// Acceleration", MLSys 2024 (arXiv 2306.00978), in the form of AutoAWQ 0.2; rounding: gptq.h.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "autotuner/awq_round.h"
 #include "autotuner/calibration_text.h"
 #include "engine/engine.h"
 
 namespace kvpareto::tune {
 
 struct AwqOptions {
-  std::string model_path;       // anything the engine loads; its weights are read as floats
-  std::string output_path;      // directory of the checkpoint: it must not exist yet
-  int group_size = 128;         // input features that share a scale and a zero: 32, 64 or 128
-  int samples = 128;            // of calibration text
-  int sample_tokens = 512;      // of one sample
-  int search_samples = 4;       // of these: what outputs are compared on
-  uint64_t seed = 42;           // chooses the samples
-  int grid = 20;                // scales tried per set of layers; 0: none, plain rounding
-  bool clip = true;             // search clips of the value projection's weights
-  int threads = 0;              // 0: one per core
-  std::string device = "auto";  // that runs the model (EngineOptions::device)
-  uint64_t activation_bytes = uint64_t{1} << 30;  // memory for activations that layers wait with
+  std::string model_path;   // anything the engine loads; its weights are read as floats
+  std::string output_path;  // directory of the checkpoint: it must not exist yet
+  int group_size = 128;     // input features that share a scale and a zero: 32, 64 or 128
+  int samples = 128;        // of calibration text
+  int sample_tokens = 512;  // of one sample
+  int search_samples = 4;   // of these: what outputs are compared on
+  uint64_t seed = 42;       // chooses the samples
+  int grid = 20;            // scales tried per set of layers; 0: none, plain rounding
+  bool clip = true;         // search clips of the value projection's weights
+  int threads = 0;          // 0: one per core
+  Rounding rounding = Rounding::kGptq;
 
+  // Plain rounding, without scales and clips, does not.
+  bool NeedsText() const { return grid > 0 || clip || rounding != Rounding::kNearest; }
   // Errors: INVALID_ARGUMENT (TUNE_OPTION_INVALID) naming the option.
   absl::Status Validate() const;
 };
@@ -49,10 +51,10 @@ struct AwqResult {
 
 // Quantizes and writes. The checkpoint appears under its name when it is complete; until then it is
 // a folder beside it, removed on failure. Reports progress on stderr. The same machine, model,
-// texts and options (but for threads and activation_bytes) give the same bytes. Errors: of loading
+// texts and options (but for threads) give the same bytes. Errors: of loading
 // the model; INVALID_ARGUMENT (TEXT_TOO_SHORT, TUNE_OPTION_INVALID); ALREADY_EXISTS
 // (OUTPUT_EXISTS); OUT_OF_RANGE (WEIGHT_NOT_FINITE, naming the tensor) for values that float16 does
-// not hold; INTERNAL (FILE_NOT_WRITABLE).
+// not hold, (ACTIVATION_NOT_FINITE, naming the layer); INTERNAL (FILE_NOT_WRITABLE).
 absl::StatusOr<AwqResult> QuantizeAwq(const AwqOptions& options,
                                       const std::vector<NamedText>& texts);
 

@@ -129,7 +129,7 @@ absl::Status CheckGroupSize(const ModelFiles& files, int group_size) {
 absl::StatusOr<std::unique_ptr<AwqCheckpoint>> AwqCheckpoint::Create(const ModelFiles& files,
                                                                      int group_size,
                                                                      const std::string& directory) {
-  std::unique_ptr<AwqCheckpoint> checkpoint(new AwqCheckpoint(files, group_size));
+  std::unique_ptr<AwqCheckpoint> checkpoint(new AwqCheckpoint(files));
   KVP_ASSIGN_OR_RETURN(std::vector<TensorPlan> plans, Planner(files, group_size).Plan());
   checkpoint->writer_ =
       std::make_unique<CheckpointWriter>(directory, std::move(plans), kMaxFileBytes);
@@ -160,8 +160,7 @@ absl::Status AwqCheckpoint::CopyTensor(const std::string& name) {
   return absl::OkStatus();
 }
 
-absl::Status AwqCheckpoint::WriteLinear(const Matrix& matrix, const std::string& name) {
-  const GroupCodes codes = EncodeGroups(matrix, group_size_);
+absl::Status AwqCheckpoint::WriteLinear(const GroupCodes& codes, const std::string& name) {
   for (const uint16_t scale : codes.scales) {
     if (std::isfinite(F16ToFloat(scale))) continue;
     return MakeError(absl::StatusCode::kOutOfRange, "WEIGHT_NOT_FINITE",
@@ -174,10 +173,10 @@ absl::Status AwqCheckpoint::WriteLinear(const Matrix& matrix, const std::string&
   return writer_->Write(Bytes(tensors.scales));
 }
 
-absl::Status AwqCheckpoint::WriteLayer(const AwqLayer& layer) {
+absl::Status AwqCheckpoint::WriteLayer(const AwqLayer& layer, const AwqCodes& codes) {
   for (int i = 0; i < kLinears; ++i) {
     const std::string name = LinearTensorName(layer.index, static_cast<Linear>(i));
-    KVP_RETURN_IF_ERROR(WriteLinear(layer.linears[i], name));
+    KVP_RETURN_IF_ERROR(WriteLinear(codes[i], name));
   }
   for (const LayerVector& vector : kVectors) {
     if (!Has(files_.config(), vector)) continue;

@@ -24,22 +24,21 @@ class AwqCheckpoint {
                                                                int group_size,
                                                                const std::string& directory);
 
-  // Layers come in order.
-  absl::Status WriteLayer(const AwqLayer& layer);
+  // The linear layers as `codes`, everything else of `layer`. Layers come in order.
+  absl::Status WriteLayer(const AwqLayer& layer, const AwqCodes& codes);
   // After the last layer.
   absl::Status Finish();
 
   uint64_t weights_bytes() const { return writer_->total_bytes(); }
 
  private:
-  AwqCheckpoint(const ModelFiles& files, int group_size) : files_(files), group_size_(group_size) {}
+  explicit AwqCheckpoint(const ModelFiles& files) : files_(files) {}
 
-  absl::Status WriteLinear(const Matrix& matrix, const std::string& name);
+  absl::Status WriteLinear(const GroupCodes& codes, const std::string& name);
   absl::Status WriteHalf(const std::vector<float>& values, const std::string& name);
   absl::Status CopyTensor(const std::string& name);
 
   const ModelFiles& files_;
-  const int group_size_;
   std::unique_ptr<CheckpointWriter> writer_;
 };
 

@@ -8,17 +8,24 @@
 #include "autotuner/common_flags.h"
 
 ABSL_FLAG(int, group, 128, "awq: input features that share a scale and a zero: 32, 64 or 128");
-ABSL_FLAG(int, samples, 128, "awq: samples of calibration text");
+ABSL_FLAG(int, samples, 64, "awq: samples of calibration text");
 ABSL_FLAG(int, sample_tokens, 512, "awq: tokens of a sample");
 ABSL_FLAG(int, search_samples, 4, "awq: samples that outputs of layers are compared on");
 ABSL_FLAG(uint64_t, seed, 42, "awq: chooses the samples");
 ABSL_FLAG(int, grid, 20, "awq: scales tried for each set of layers; 0: none");
 ABSL_FLAG(bool, clip, true, "awq: search how far weights of values are clipped");
-ABSL_FLAG(std::string, device, "auto", "awq: device that runs the model on the text");
-ABSL_FLAG(int, activation_mib, 1024, "awq: memory for activations of layers that wait");
+ABSL_FLAG(
+    std::string, rounding, "gptq",
+    "awq: gptq, where the error of a weight is made good by those rounded after it, or nearest");
 
 namespace kvpareto::tune {
 namespace {
+
+absl::StatusOr<Rounding> ParseRounding(const std::string& name) {
+  if (name == "gptq") return Rounding::kGptq;
+  if (name == "nearest") return Rounding::kNearest;
+  return absl::InvalidArgumentError("--rounding is gptq or nearest, not " + name);
+}
 
 // One line per set of layers: what its scales are worth.
 void Print(const AwqResult& result) {
@@ -46,13 +53,10 @@ absl::Status RunAwq(const std::string& /*command*/) {
   options.grid = absl::GetFlag(FLAGS_grid);
   options.clip = absl::GetFlag(FLAGS_clip);
   options.threads = absl::GetFlag(FLAGS_threads);
-  options.device = absl::GetFlag(FLAGS_device);
-  const int mib = absl::GetFlag(FLAGS_activation_mib);
-  if (mib < 1) return absl::InvalidArgumentError("--activation_mib must be positive");
-  options.activation_bytes = uint64_t(mib) << 20;
+  KVP_ASSIGN_OR_RETURN(options.rounding, ParseRounding(absl::GetFlag(FLAGS_rounding)));
   KVP_RETURN_IF_ERROR(options.Validate());
   std::vector<NamedText> texts;
-  if (options.grid > 0 || options.clip) {  // plain rounding reads no text
+  if (options.NeedsText()) {
     KVP_ASSIGN_OR_RETURN(texts, TextsFlag());
   }
   KVP_ASSIGN_OR_RETURN(const AwqResult result, QuantizeAwq(options, texts));

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "autotuner/matrix.h"
+#include "autotuner/awq_groups.h"
 #include "engine/model_files.h"
 
 namespace kvpareto::tune {
@@ -28,6 +28,9 @@ struct AwqLayer {
   const Matrix& operator[](Linear linear) const { return linears[static_cast<size_t>(linear)]; }
 };
 
+// The linear layers of a block as 4-bit codes.
+using AwqCodes = std::array<GroupCodes, kLinears>;
+
 // "blk.3.attn_q.weight" of layer 3.
 std::string LayerTensorName(int layer, std::string_view part);
 
@@ -43,17 +46,5 @@ enum class LayerInput : uint8_t { kAttention, kAttentionOutput, kFfn, kFfnDown }
 inline constexpr int kLayerInputs = 4;
 std::string_view LayerInputName(LayerInput input);
 LayerInput InputOf(Linear linear);
-
-// What a layer's linears are applied to, on calibration text.
-struct AwqInputs {
-  std::array<Matrix, kLayerInputs> rows;  // of the search samples, [tokens, in], sample by sample
-  std::array<std::vector<float>, kLayerInputs> mean_magnitude;  // [in], over all samples
-  int sample_rows = 0;                                          // tokens of a search sample
-  // What an error of a token counts in the output of self-attention, and of the FFN, [tokens].
-  std::vector<float> attention_weights, ffn_weights;
-
-  Matrix& operator[](LayerInput input) { return rows[static_cast<size_t>(input)]; }
-  const Matrix& operator[](LayerInput input) const { return rows[static_cast<size_t>(input)]; }
-};
 
 }  // namespace kvpareto::tune

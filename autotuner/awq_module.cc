@@ -105,6 +105,16 @@ class HeadAttention {
   const Matrix &q_, &k_, &v_;
 };
 
+// [samples * heads, sample_rows] -> [samples * sample_rows].
+std::vector<float> SumOverHeads(const Matrix& by_head, int heads) {
+  std::vector<float> sums(by_head.values.size() / heads);
+  for (int64_t i = 0; i < by_head.rows; ++i) {
+    float* sample = sums.data() + i / heads * by_head.cols;
+    for (int64_t t = 0; t < by_head.cols; ++t) sample[t] += by_head.row(i)[t];
+  }
+  return sums;
+}
+
 }  // namespace
 
 Matrix LinearOutput(const PackedRows& x, const Matrix& w, int threads) {
@@ -113,7 +123,8 @@ Matrix LinearOutput(const PackedRows& x, const Matrix& w, int threads) {
   return y;
 }
 
-Matrix AttentionModule::Attend(const PackedRows& x, const AwqLayer& layer, Matrix* received) const {
+Matrix AttentionModule::Attend(const PackedRows& x, const AwqLayer& layer,
+                               std::vector<float>* received) const {
   Matrix q = Projected(x, layer[Linear::kQuery], layer.query_bias, threads);
   Matrix k = Projected(x, layer[Linear::kKey], layer.key_bias, threads);
   const Matrix v = Projected(x, layer[Linear::kValue], layer.value_bias, threads);
@@ -123,11 +134,13 @@ Matrix AttentionModule::Attend(const PackedRows& x, const AwqLayer& layer, Matri
   Rotate(*config, sample_rows, k);
   Matrix attended(q.rows, q.cols);
   const HeadAttention attention(*config, q, k, v);
-  const int samples = static_cast<int>(q.rows / sample_rows);
-  ParallelFor(samples * config->heads, threads, [&](int i) {
+  const int tasks = static_cast<int>(q.rows / sample_rows) * config->heads;
+  Matrix by_head(received == nullptr ? 0 : tasks, sample_rows);
+  ParallelFor(tasks, threads, [&](int i) {
     attention.Run(int64_t{i / config->heads} * sample_rows, sample_rows, i % config->heads,
-                  attended, received == nullptr ? nullptr : received->row(i));
+                  attended, received == nullptr ? nullptr : by_head.row(i));
   });
+  if (received != nullptr) *received = SumOverHeads(by_head, config->heads);
   return attended;
 }
 
@@ -136,18 +149,7 @@ Matrix AttentionModule::Output(const PackedRows& x, const AwqLayer& layer) const
                       threads);
 }
 
-std::vector<float> AttentionModule::Received(const PackedRows& x, const AwqLayer& layer) const {
-  Matrix by_head(x.rows() / sample_rows * config->heads, sample_rows);
-  Attend(x, layer, &by_head);
-  std::vector<float> received(x.rows());
-  for (int64_t i = 0; i < by_head.rows; ++i) {
-    float* sample = received.data() + i / config->heads * sample_rows;
-    for (int t = 0; t < sample_rows; ++t) sample[t] += by_head.row(i)[t];
-  }
-  return received;
-}
-
-Matrix FfnOutput(const PackedRows& x, const AwqLayer& layer, int threads) {
+Matrix FfnProduct(const PackedRows& x, const AwqLayer& layer, int threads) {
   Matrix gate = LinearOutput(x, layer[Linear::kGate], threads);
   const Matrix up = LinearOutput(x, layer[Linear::kUp], threads);
   ParallelFor(static_cast<int>(gate.rows), threads, [&](int r) {
@@ -159,7 +161,12 @@ Matrix FfnOutput(const PackedRows& x, const AwqLayer& layer, int threads) {
       std::memcpy(g + c, &product, sizeof(product));
     }
   });
-  return LinearOutput(PackedRows(gate.view()), layer[Linear::kDown], threads);
+  return gate;
+}
+
+Matrix FfnOutput(const PackedRows& x, const AwqLayer& layer, int threads) {
+  return LinearOutput(PackedRows(FfnProduct(x, layer, threads).view()), layer[Linear::kDown],
+                      threads);
 }
 
 }  // namespace kvpareto::tune

@@ -20,17 +20,16 @@ struct AttentionModule {
 
   Matrix Output(const PackedRows& x, const AwqLayer& layer) const;
 
-  // Of every token, the sum over query heads and queries of the square of the attention that it
-  // gets: what a square error of its values counts in the outputs of the heads. [tokens]
-  std::vector<float> Received(const PackedRows& x, const AwqLayer& layer) const;
-
- private:
-  // [tokens, heads * head_dim]. `received` [samples * heads, sample_rows], if not null: the sums
-  // over queries, by sample and head.
-  Matrix Attend(const PackedRows& x, const AwqLayer& layer, Matrix* received) const;
+  // What its output projection is applied to, [tokens, heads * head_dim]. `received`, if not null,
+  // becomes [tokens]: of every token, the sum over query heads and queries of the square of the
+  // attention that it gets.
+  Matrix Attend(const PackedRows& x, const AwqLayer& layer, std::vector<float>* received) const;
 };
 
-// down(silu(gate(x)) * up(x)), [tokens, hidden].
+// silu(gate(x)) * up(x), [tokens, ffn].
+Matrix FfnProduct(const PackedRows& x, const AwqLayer& layer, int threads);
+
+// down(FfnProduct), [tokens, hidden].
 Matrix FfnOutput(const PackedRows& x, const AwqLayer& layer, int threads);
 
 }  // namespace kvpareto::tune

@@ -5,14 +5,11 @@
 #include <random>
 
 #include "absl/strings/str_cat.h"
+#include "autotuner/awq_activations.h"
 #include "autotuner/sha256.h"
 
 namespace kvpareto::tune {
 namespace {
-
-std::array<std::span<const float>, kLayerInputs> InputsOf(const LayerObservation& seen) {
-  return {seen.attention_input, seen.attention_output, seen.ffn_input, seen.ffn_product};
-}
 
 // The first `count` of [0, size) in an order drawn by `seed`, the same on every machine.
 std::vector<size_t> Draw(size_t size, size_t count, uint64_t seed) {
@@ -25,6 +22,89 @@ std::vector<size_t> Draw(size_t size, size_t count, uint64_t seed) {
   order.resize(std::min(size, count));
   return order;
 }
+
+void Append(const std::vector<float>& from, std::vector<float>& to) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+class Observer {
+ public:
+  Observer(const AwqLayer& layer, const ObserveOptions& options)
+      : layer_(layer), options_(options) {
+    for (const Linear linear : {Linear::kQuery, Linear::kOutput, Linear::kGate, Linear::kDown}) {
+      const size_t i = static_cast<size_t>(InputOf(linear));
+      sums_[i].resize(layer[linear].cols);
+      inputs_.rows[i].cols = layer[linear].cols;
+      if (options.hessians) inputs_.hessians[i] = Hessian(layer[linear].cols);
+    }
+    if (options.hessians) inputs_.value_hessian = Hessian(layer[Linear::kValue].cols);
+  }
+
+  void Add(const LayerActivations& seen) {
+    if (options_.hessians) AddMoments(seen);
+    if (samples_ < options_.search_samples) Keep(seen);
+    for (int i = 0; i < kLayerInputs; ++i) {
+      const Matrix& x = seen.inputs[i];
+      for (int64_t t = 0; t < x.rows; ++t) {
+        for (int64_t c = 0; c < x.cols; ++c) sums_[i][c] += std::abs(x.row(t)[c]);
+      }
+    }
+    tokens_ += seen.inputs[0].rows;
+    ++samples_;
+  }
+
+  absl::StatusOr<AwqInputs> Finish() {
+    for (int i = 0; i < kLayerInputs; ++i) {
+      for (const double sum : sums_[i]) {
+        const double mean = sum / static_cast<double>(tokens_);
+        if (!(mean < kLargest)) return NotFinite(static_cast<LayerInput>(i));
+        inputs_.mean_magnitude[i].push_back(static_cast<float>(mean));
+      }
+    }
+    return std::move(inputs_);
+  }
+
+ private:
+  static constexpr double kLargest = 1e15;  // its square and sums of it are floats
+
+  void AddMoments(const LayerActivations& seen) {
+    const std::vector<float> kAlike;
+    const auto add = [&](LayerInput input, const std::vector<float>& weights, Hessian& to) {
+      to.Add(seen.inputs[static_cast<size_t>(input)].view(), weights, options_.threads);
+    };
+    auto& hessians = inputs_.hessians;
+    add(LayerInput::kAttention, kAlike, hessians[0]);
+    add(LayerInput::kAttentionOutput, seen.attention_weights, hessians[1]);
+    add(LayerInput::kFfn, kAlike, hessians[2]);
+    add(LayerInput::kFfnDown, seen.ffn_weights, hessians[3]);
+    add(LayerInput::kAttention, seen.value_weights, inputs_.value_hessian);
+  }
+
+  void Keep(const LayerActivations& seen) {
+    for (int i = 0; i < kLayerInputs; ++i) {
+      inputs_.rows[i].rows += seen.inputs[i].rows;
+      Append(seen.inputs[i].values, inputs_.rows[i].values);
+    }
+    inputs_.sample_rows = static_cast<int>(seen.inputs[0].rows);
+    Append(seen.value_weights, inputs_.value_weights);
+    Append(seen.attention_weights, inputs_.attention_weights);
+    Append(seen.ffn_weights, inputs_.ffn_weights);
+  }
+
+  absl::Status NotFinite(LayerInput input) const {
+    return MakeError(absl::StatusCode::kOutOfRange, "ACTIVATION_NOT_FINITE",
+                     absl::StrCat("layer ", layer_.index, ": what is put into ",
+                                  std::string(LayerInputName(input)), " overflows"),
+                     {{"layer", absl::StrCat(layer_.index)}});
+  }
+
+  const AwqLayer& layer_;
+  const ObserveOptions& options_;
+  AwqInputs inputs_;
+  std::array<std::vector<double>, kLayerInputs> sums_;  // of magnitudes
+  int samples_ = 0;
+  int64_t tokens_ = 0;
+};
 
 }  // namespace
 
@@ -71,55 +151,17 @@ absl::StatusOr<TextPieces> DrawSamples(const Engine& engine, const std::vector<N
   return result;
 }
 
-absl::StatusOr<std::vector<MeanMagnitudes>> ObserveMeans(
-    Engine& engine, const std::vector<std::vector<int32_t>>& samples, Progress& progress) {
-  const int layers = engine.model().config.layers;
-  std::vector<std::array<std::vector<double>, kLayerInputs>> sums(layers);
-  int64_t rows = 0;
-  for (const auto& sample : samples) {
-    KVP_RETURN_IF_ERROR(engine.Observe(sample, [&](const LayerObservation& seen) {
-      const auto inputs = InputsOf(seen);
-      for (int i = 0; i < kLayerInputs; ++i) {
-        std::vector<double>& sum = sums[seen.layer][i];
-        const size_t cols = inputs[i].size() / seen.rows;
-        sum.resize(cols);
-        for (size_t at = 0; at < inputs[i].size(); at += cols) {
-          for (size_t c = 0; c < cols; ++c) sum[c] += std::abs(inputs[i][at + c]);
-        }
-      }
-      if (seen.layer == layers - 1) progress.Advance(seen.rows, "activations");
-    }));
-    rows += sample.size();
-  }
-  std::vector<MeanMagnitudes> means(layers);
-  for (int layer = 0; layer < layers; ++layer) {
-    for (int i = 0; i < kLayerInputs; ++i) {
-      for (const double sum : sums[layer][i]) {
-        means[layer][i].push_back(static_cast<float>(sum / rows));
-      }
-    }
-  }
-  return means;
+const Hessian& AwqInputs::HessianOf(Linear linear) const {
+  if (linear == Linear::kValue) return value_hessian;
+  return hessians[static_cast<size_t>(InputOf(linear))];
 }
 
-absl::StatusOr<std::vector<AwqInputs>> ObserveRows(Engine& engine,
-                                                   const std::vector<std::vector<int32_t>>& samples,
-                                                   int first, int last) {
-  std::vector<AwqInputs> layers(last - first);
-  for (AwqInputs& layer : layers) layer.sample_rows = static_cast<int>(samples[0].size());
-  for (const auto& sample : samples) {
-    KVP_RETURN_IF_ERROR(engine.Observe(sample, [&](const LayerObservation& seen) {
-      if (seen.layer < first || seen.layer >= last) return;
-      const auto inputs = InputsOf(seen);
-      for (int i = 0; i < kLayerInputs; ++i) {
-        Matrix& rows = layers[seen.layer - first].rows[i];
-        rows.cols = inputs[i].size() / seen.rows;
-        rows.rows += seen.rows;
-        rows.values.insert(rows.values.end(), inputs[i].begin(), inputs[i].end());
-      }
-    }));
-  }
-  return layers;
+absl::StatusOr<AwqInputs> ObserveLayer(const ModelConfig& config, const AwqLayer& layer,
+                                       const ObserveOptions& options,
+                                       const std::vector<Matrix>& streams) {
+  Observer observer(layer, options);
+  for (Matrix x : streams) observer.Add(ApplyLayer(config, layer, options.threads, x));
+  return observer.Finish();
 }
 
 }  // namespace kvpareto::tune

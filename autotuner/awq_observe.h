@@ -8,7 +8,7 @@
 
 #include "autotuner/awq_layer.h"
 #include "autotuner/calibration_text.h"
-#include "autotuner/progress.h"
+#include "autotuner/hessian.h"
 #include "engine/engine.h"
 
 namespace kvpareto::tune {
@@ -20,15 +20,33 @@ namespace kvpareto::tune {
 absl::StatusOr<TextPieces> DrawSamples(const Engine& engine, const std::vector<NamedText>& texts,
                                        int samples, int sample_tokens, uint64_t seed);
 
-// Mean magnitudes [layers] of every input over all samples. Errors: of Engine::Observe.
-using MeanMagnitudes = std::array<std::vector<float>, kLayerInputs>;
-absl::StatusOr<std::vector<MeanMagnitudes>> ObserveMeans(
-    Engine& engine, const std::vector<std::vector<int32_t>>& samples, Progress& progress);
+// What is kept of what a layer's linears are applied to.
+struct AwqInputs {
+  // Of the first search_samples samples, one after the other.
+  std::array<Matrix, kLayerInputs> rows;                             // [tokens, in]
+  int sample_rows = 0;                                               // tokens of a sample
+  std::vector<float> value_weights, attention_weights, ffn_weights;  // as LayerActivations has them
+  // Of all samples.
+  std::array<std::vector<float>, kLayerInputs> mean_magnitude;  // [in]
+  std::array<Hessian, kLayerInputs> hessians;                   // empty unless asked for
+  Hessian value_hessian;                                        // of V, which shares its input
 
-// The rows of layers [first, last) on samples of equal length; mean_magnitude stays empty. Errors:
-// likewise.
-absl::StatusOr<std::vector<AwqInputs>> ObserveRows(Engine& engine,
-                                                   const std::vector<std::vector<int32_t>>& samples,
-                                                   int first, int last);
+  Matrix& operator[](LayerInput input) { return rows[static_cast<size_t>(input)]; }
+  const Matrix& operator[](LayerInput input) const { return rows[static_cast<size_t>(input)]; }
+  const Hessian& HessianOf(Linear linear) const;
+};
+
+struct ObserveOptions {
+  int search_samples = 4;
+  bool hessians = true;
+  int threads = 0;
+};
+
+// What a layer makes of the residual streams of all samples, each [tokens, hidden], of as many
+// tokens.
+// Errors: OUT_OF_RANGE (ACTIVATION_NOT_FINITE) when an input of a linear layer overflows.
+absl::StatusOr<AwqInputs> ObserveLayer(const ModelConfig& config, const AwqLayer& layer,
+                                       const ObserveOptions& options,
+                                       const std::vector<Matrix>& streams);
 
 }  // namespace kvpareto::tune

@@ -177,6 +177,8 @@ void ApplyScales(const AwqScales& scales, AwqLayer& layer, AwqInputs& inputs) {
   const std::vector<float>& s = scales.scales;
   for (const Linear linear : LinearsOf(scales.input)) MultiplyColumns(s, layer[linear]);
   Divide(s, inputs[scales.input].values);
+  inputs.hessians[static_cast<size_t>(scales.input)].DivideInputs(s);
+  if (scales.input == LayerInput::kAttention) inputs.value_hessian.DivideInputs(s);
   switch (scales.input) {
     case LayerInput::kAttention:
       return Divide(s, layer.attention_norm);

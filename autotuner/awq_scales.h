@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "autotuner/awq_layer.h"
+#include "autotuner/awq_observe.h"
 #include "engine/engine.h"
 
 namespace kvpareto::tune {

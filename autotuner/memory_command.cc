@@ -9,7 +9,7 @@ ABSL_DECLARE_FLAG(std::string, calibration);
 ABSL_FLAG(std::string, config, "k=bf16 v=bf16 sink=0 recent=0 chunk=256",
           "memory: the KV config of the request");
 ABSL_FLAG(int64_t, context, 8000, "memory: tokens of its prompt");
-ABSL_DECLARE_FLAG(std::string, device);
+ABSL_FLAG(std::string, device, "auto", "memory: device that runs the model");
 
 namespace kvpareto::tune {
 namespace {

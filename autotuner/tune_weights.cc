@@ -22,8 +22,7 @@ absl::Status MakeWeights(const TuneSpec& spec, const WeightsSpec& weights) {
   return QuantizeAwq({.model_path = weights.from,
                       .output_path = weights.path,
                       .group_size = weights.group,
-                      .threads = spec.threads,
-                      .device = spec.device},
+                      .threads = spec.threads},
                      texts)
       .status();
 }

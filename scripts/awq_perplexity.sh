@@ -14,7 +14,7 @@ shift 4
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$tune" awq --model "$model" --out "$work/plain" --grid 0 --noclip "$@" 2>"$work/plain.log" ||
+"$tune" awq --model "$model" --out "$work/plain" --grid 0 --noclip --rounding nearest "$@" 2>"$work/plain.log" ||
   { cat "$work/plain.log" >&2; fail "plain rounding failed"; }
 "$tune" awq --model "$model" --out "$work/awq" --text "$calibration" --samples "${SAMPLES:-64}" \
   --search_samples "${SEARCH_SAMPLES:-4}" "$@" 2>"$work/awq.log" ||

@@ -2,11 +2,11 @@
 // that are folded change nothing, and what is found beats plain rounding.
 #include <cmath>
 
+#include "autotuner/awq_activations.h"
 #include "autotuner/awq_clip.h"
 #include "autotuner/awq_groups.h"
 #include "autotuner/awq_module.h"
 #include "autotuner/awq_observe.h"
-#include "autotuner/awq_residual.h"
 #include "autotuner/awq_scales.h"
 #include "gtest/gtest.h"
 #include "tests/autotuner/synthetic_layers.h"
@@ -59,10 +59,10 @@ class AwqSearchTest : public testing::TestWithParam<Architecture> {
       samples[i % 2].push_back(support::kFirstByte + i * i % 251);
     }
     samples_ = samples;
-    inputs_ = (*ObserveRows(*engine_, samples, 1, 2))[0];
+    streams_ = *EmbedSamples(*files_, samples);
+    for (Matrix& x : streams_) ApplyLayer(config(), *ReadAwqLayer(*files_, 0), 2, x);
+    inputs_ = *ObserveLayer(config(), layer_, {.search_samples = 2}, streams_);
     inputs_.attention_weights = inputs_.ffn_weights = std::vector<float>(2 * kSampleTokens, 1.0f);
-    Progress progress("tokens", 2 * kSampleTokens);
-    inputs_.mean_magnitude = (*ObserveMeans(*engine_, samples, progress))[1];
   }
 
   const ModelConfig& config() const { return files_->config(); }
@@ -78,30 +78,69 @@ class AwqSearchTest : public testing::TestWithParam<Architecture> {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<ModelFiles> files_;
   std::vector<std::vector<int32_t>> samples_;
-  AwqLayer layer_;
+  AwqLayer layer_;               // layer 1
+  std::vector<Matrix> streams_;  // before it
   AwqInputs inputs_;
 };
 
-TEST_P(AwqSearchTest, ModulesComputeWhatTheEngineComputes) {
-  const Matrix attention = LinearOutput(PackedRows(inputs_[LayerInput::kAttentionOutput].view()),
-                                        layer_[Linear::kOutput], 2);
-  EXPECT_LT(Distance(Attention(layer_, inputs_), attention), 0.01);  // keys and values are bf16
-  const Matrix ffn =
-      LinearOutput(PackedRows(inputs_[LayerInput::kFfnDown].view()), layer_[Linear::kDown], 2);
-  EXPECT_LT(Distance(Ffn(layer_, inputs_), ffn), 1e-4);
+TEST_P(AwqSearchTest, LayersComputeWhatTheEngineComputes) {
+  for (size_t i = 0; i < samples_.size(); ++i) {
+    Matrix x = streams_[i];
+    const LayerActivations ours = ApplyLayer(config(), layer_, 2, x);
+    const auto expect = [&](LayerInput input, std::span<const float> theirs) {
+      const Matrix& found = ours.inputs[static_cast<size_t>(input)];
+      ASSERT_EQ(found.values.size(), theirs.size());
+      const Matrix seen(found.rows, found.cols, {theirs.begin(), theirs.end()});
+      EXPECT_LT(Distance(found, seen), 0.02) << LayerInputName(input);  // keys, values: bf16
+    };
+    ASSERT_TRUE(engine_
+                    ->Observe(samples_[i],
+                              [&](const LayerObservation& seen) {
+                                if (seen.layer != 1) return;
+                                expect(LayerInput::kAttention, seen.attention_input);
+                                expect(LayerInput::kAttentionOutput, seen.attention_output);
+                                expect(LayerInput::kFfn, seen.ffn_input);
+                                expect(LayerInput::kFfnDown, seen.ffn_product);
+                              })
+                    .ok());
+  }
 }
 
-TEST_P(AwqSearchTest, MeansAreThoseOfTheRows) {
+TEST_P(AwqSearchTest, MeansAndHessiansAreThoseOfTheRows) {
+  const auto expect_hessian = [](const Matrix& x, const std::vector<float>& weights,
+                                 const Hessian& found) {
+    Hessian hessian(x.cols);
+    hessian.Add(x.view(), weights, 1);
+    EXPECT_LT(Distance(found.lower(), hessian.lower()), 1e-5);
+  };
+  const AwqInputs inputs = *ObserveLayer(config(), layer_, {.search_samples = 2}, streams_);
   for (int i = 0; i < kLayerInputs; ++i) {
-    const Matrix& rows = inputs_.rows[i];
+    const Matrix& rows = inputs.rows[i];
+    ASSERT_EQ(rows.rows, 2 * kSampleTokens);
     std::vector<double> sum(rows.cols);
     for (int64_t r = 0; r < rows.rows; ++r) {
       for (int64_t c = 0; c < rows.cols; ++c) sum[c] += std::abs(rows.row(r)[c]);
     }
     for (int64_t c = 0; c < rows.cols; ++c) {
-      ASSERT_NEAR(inputs_.mean_magnitude[i][c], sum[c] / rows.rows, 1e-5 * sum[c] + 1e-7);
+      ASSERT_NEAR(inputs.mean_magnitude[i][c], sum[c] / rows.rows, 1e-5 * sum[c] + 1e-7);
     }
   }
+  const auto linear = [&](Linear linear) { return inputs.HessianOf(linear); };
+  expect_hessian(inputs[LayerInput::kAttention], {}, linear(Linear::kKey));
+  expect_hessian(inputs[LayerInput::kAttention], inputs.value_weights, linear(Linear::kValue));
+  expect_hessian(inputs[LayerInput::kAttentionOutput], inputs.attention_weights,
+                 linear(Linear::kOutput));
+  expect_hessian(inputs[LayerInput::kFfn], {}, linear(Linear::kUp));
+  expect_hessian(inputs[LayerInput::kFfnDown], inputs.ffn_weights, linear(Linear::kDown));
+}
+
+TEST_P(AwqSearchTest, RefusesActivationsThatOverflow) {
+  AwqLayer layer = layer_;
+  layer.ffn_norm[3] = 1e30f;
+  const absl::Status status =
+      ObserveLayer(config(), layer, {.search_samples = 2}, streams_).status();
+  ASSERT_TRUE(GetErrorInfo(status).has_value()) << status;
+  EXPECT_EQ(GetErrorInfo(status)->reason, "ACTIVATION_NOT_FINITE");
 }
 
 // Without queries every token attends alike to all that it sees.
@@ -109,8 +148,9 @@ TEST_P(AwqSearchTest, ReceivedIsTheSumOfSquaresOfAttention) {
   AwqLayer layer = layer_;
   std::fill(layer[Linear::kQuery].values.begin(), layer[Linear::kQuery].values.end(), 0.0f);
   std::fill(layer.query_bias.begin(), layer.query_bias.end(), 0.0f);
-  const std::vector<float> received = AttentionModule{&config(), kSampleTokens, 2}.Received(
-      PackedRows(inputs_[LayerInput::kAttention].view()), layer);
+  std::vector<float> received;
+  AttentionModule{&config(), kSampleTokens, 2}.Attend(
+      PackedRows(inputs_[LayerInput::kAttention].view()), layer, &received);
   ASSERT_EQ(received.size(), 2 * kSampleTokens);
   const int window = config().sliding_window > 0 ? config().sliding_window : kSampleTokens;
   for (int t = 0; t < kSampleTokens; ++t) {
@@ -124,25 +164,31 @@ TEST_P(AwqSearchTest, ReceivedIsTheSumOfSquaresOfAttention) {
 }
 
 TEST_P(AwqSearchTest, ErrorsCountBySizeInTheResidualStream) {
-  auto residual = AwqResidual::Embed(*files_, samples_);
-  ASSERT_TRUE(residual.ok()) << residual.status();
-  const std::vector<float> table = *files_->Read("token_embd.weight");
-  const int64_t hidden = config().hidden;
-  const Matrix added(2 * kSampleTokens, hidden, RandomFloats(2 * kSampleTokens * hidden, 0, 1, 3));
-  const auto expect_weights = [&](float share) {
-    const std::vector<float> weights = residual->Weights();
-    for (int64_t t = 0; t < added.rows; ++t) {
-      const int32_t token = samples_[t / kSampleTokens][t % kSampleTokens];
-      double square = 0.0;
-      for (int64_t c = 0; c < hidden; ++c) {
-        square += std::pow(table[token * hidden + c] + share * added.row(t)[c], 2);
-      }
-      EXPECT_NEAR(weights[t] * square, 1.0, 1e-4) << t;
-    }
+  const auto expect_inverse_square = [](const float* x, int64_t count, float weight) {
+    double square = 0.0;
+    for (int64_t c = 0; c < count; ++c) square += double{x[c]} * x[c];
+    EXPECT_NEAR(weight * square, 1.0, 1e-4);
   };
-  expect_weights(0.0f);
-  residual->Add(added);
-  expect_weights(1.0f);
+  Matrix x = streams_[0];
+  const LayerActivations seen = ApplyLayer(config(), layer_, 2, x);
+  const Matrix added = LinearOutput(
+      PackedRows(seen.inputs[static_cast<size_t>(LayerInput::kAttentionOutput)].view()),
+      layer_[Linear::kOutput], 1);
+  for (int64_t t = 0; t < x.rows; ++t) {
+    std::vector<float> between(x.cols);
+    for (int64_t c = 0; c < x.cols; ++c) between[c] = streams_[0].row(t)[c] + added.row(t)[c];
+    expect_inverse_square(between.data(), x.cols, seen.attention_weights[t]);
+    expect_inverse_square(x.row(t), x.cols, seen.ffn_weights[t]);
+  }
+}
+
+TEST_P(AwqSearchTest, EmbedsTheSamplesTokens) {
+  const std::vector<float> table = *files_->Read("token_embd.weight");
+  const std::vector<Matrix> streams = *EmbedSamples(*files_, samples_);
+  ASSERT_EQ(streams.size(), 2);
+  for (int64_t c = 0; c < config().hidden; ++c) {
+    EXPECT_EQ(streams[1].row(7)[c], table[samples_[1][7] * config().hidden + c]);
+  }
 }
 
 TEST_P(AwqSearchTest, FoldedScalesChangeNothing) {
@@ -176,9 +222,8 @@ TEST_P(AwqSearchTest, BeatsPlainRoundingWhereChannelsStandOut) {
     EXPECT_LE(scales.error, scales.rounding_error);
     ApplyScales(scales, scaled, inputs);
   }
-  const MatrixView x = inputs[LayerInput::kAttention].view();
-  const AttentionModule module{&config(), kSampleTokens, 2};
-  ClipGroups(x, module.Received(PackedRows(x), scaled), 64, 2, scaled[Linear::kValue]);
+  ClipGroups(inputs[LayerInput::kAttention].view(), inputs.value_weights, 64, 2,
+             scaled[Linear::kValue]);
   Round(64, scaled);
   const Matrix attention = Attention(layer_, inputs_), ffn = Ffn(layer_, inputs_);
   EXPECT_LT(Distance(Attention(scaled, inputs), attention),

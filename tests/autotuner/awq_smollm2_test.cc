@@ -42,23 +42,24 @@ TEST(AwqSmolLm2, BeatsPlainRoundingOnOtherText) {
   AwqOptions options;
   options.model_path = kModel;
   options.group_size = 64;  // divides 576
-  options.samples = 4;
+  options.samples = 8;
   options.sample_tokens = 128;
   options.search_samples = 1;
-  options.device = "cpu";
   options.grid = 0;
   options.clip = false;
+  options.rounding = Rounding::kNearest;
   options.output_path = folder.File("plain");
   ASSERT_TRUE(QuantizeAwq(options, {}).ok());
-  options.grid = 5;
+  options.grid = 2;
   options.clip = true;
+  options.rounding = Rounding::kGptq;
   options.output_path = folder.File("awq");
   const auto found = QuantizeAwq(options, {Half(0)});
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_EQ(found->searched.size(), 90);  // 30 layers, grouped-query attention
   const double exact = MeanNll(kModel), plain = MeanNll(folder.File("plain")),
                awq = MeanNll(folder.File("awq"));
-  EXPECT_LT(awq - exact, 0.8 * (plain - exact)) << exact << " " << plain << " " << awq;
+  EXPECT_LT(awq - exact, 0.7 * (plain - exact)) << exact << " " << plain << " " << awq;
 }
 
 }  // namespace

@@ -51,7 +51,13 @@ class AwqTest : public testing::Test {
     options.sample_tokens = 64;
     options.search_samples = 4;
     options.threads = 2;
-    options.device = "cpu";
+    return options;
+  }
+  AwqOptions Plain(const std::string& model, const std::string& out) const {
+    AwqOptions options = Options(model, out);
+    options.grid = 0;
+    options.clip = false;
+    options.rounding = Rounding::kNearest;
     return options;
   }
   std::string Weights(const std::string& out) const {
@@ -68,8 +74,12 @@ class AwqTest : public testing::Test {
     return *std::move(engine);
   }
   std::vector<float> Logits(const std::string& model) const {
+    // Of other sentences of the kind that Texts() has: their numbers are larger.
     std::vector<int32_t> tokens;
-    for (int i = 0; i < 200; ++i) tokens.push_back(support::kFirstByte + i * i % 251);
+    for (const char c :
+         "Sentence 1024 of a text without meaning. Sentence 1036 of a text without ") {
+      if (c != 0) tokens.push_back(support::kFirstByte + static_cast<uint8_t>(c));
+    }
     std::vector<float> logits;
     const auto status = Open(model)->Score(tokens, KvConfig::Bf16(64), {},
                                            [&](int64_t, std::span<const float> rows) {
@@ -117,26 +127,29 @@ TEST_F(AwqTest, QuantizesGgufFilesAndDirectoriesAlike) {
 
 TEST_F(AwqTest, BeatsPlainRounding) {
   support::WriteHfDirectory(ModelWithOutliers(), folder_.File("model"));
-  AwqOptions plain = Options("model", "plain");
-  plain.grid = 0;
-  plain.clip = false;
-  const auto rounded = QuantizeAwq(plain, {});
+  const auto rounded = QuantizeAwq(Plain("model", "plain"), {});
   ASSERT_TRUE(rounded.ok()) << rounded.status();
   EXPECT_TRUE(rounded->searched.empty());
-  const auto found = QuantizeAwq(Options("model", "awq"), Texts());
+  AwqOptions options = Options("model", "nearest");
+  options.samples = 64;  // of 64 tokens: many times as many as a layer has inputs
+  options.rounding = Rounding::kNearest;
+  ASSERT_TRUE(QuantizeAwq(options, Texts()).ok());
+  options.output_path = folder_.File("awq");
+  options.rounding = Rounding::kGptq;
+  const auto found = QuantizeAwq(options, Texts());
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_EQ(found->searched.size(), 6);  // two layers, grouped-query attention
   EXPECT_EQ(found->weights_bytes, rounded->weights_bytes);
-  EXPECT_LT(Distance("awq", "model"), 0.85 * Distance("plain", "model"));
+  EXPECT_LT(Distance("nearest", "model"), 0.85 * Distance("plain", "model"));
+  EXPECT_LT(Distance("awq", "model"), 0.9 * Distance("nearest", "model"));
 }
 
-TEST_F(AwqTest, TheSameWhateverTheThreadsAndTheMemory) {
+TEST_F(AwqTest, TheSameWhateverTheThreads) {
   support::WriteHfDirectory(ModelWithOutliers(), folder_.File("model"));
   ASSERT_TRUE(QuantizeAwq(Options("model", "one"), Texts()).ok());
   AwqOptions other = Options("model", "two");
   other.output_path += "/";
   other.threads = 1;
-  other.activation_bytes = 1;  // one layer at a time
   ASSERT_TRUE(QuantizeAwq(other, Texts()).ok());
   EXPECT_EQ(Weights("one"), Weights("two"));
   other = Options("model", "three");
@@ -181,14 +194,27 @@ TEST_F(AwqTest, NamesTheTensorThatIsNotFinite) {
   values[1000] = std::numeric_limits<float>::infinity();
   model.tensor("blk.1.ffn_down.weight").data = support::EncodeFloats(TensorType::kF32, values);
   support::WriteHfDirectory(model, folder_.File("model"));
-  AwqOptions options = Options("model", "out");
-  options.grid = 0;
-  options.clip = false;
+  const AwqOptions options = Plain("model", "out");
   const absl::Status status = QuantizeAwq(options, {}).status();
   EXPECT_EQ(Reason(status), "WEIGHT_NOT_FINITE");
   EXPECT_NE(status.message().find("blk.1.ffn_down.weight"), absl::string_view::npos);
   EXPECT_FALSE(fs::exists(options.output_path));
   EXPECT_FALSE(fs::exists(options.output_path + ".partial"));
+}
+
+TEST_F(AwqTest, NamesTheLayerWhoseInputsOverflow) {
+  support::TinyModel model = support::MakeTinyModel();
+  model.tensor("blk.1.ffn_norm.weight").data =
+      support::EncodeFloats(TensorType::kF32, std::vector<float>(128, 1e30f));
+  support::WriteGguf(model, folder_.File("model"));
+  for (const Rounding rounding : {Rounding::kNearest, Rounding::kGptq}) {
+    AwqOptions options = Options("model", "out");
+    options.rounding = rounding;
+    const absl::Status status = QuantizeAwq(options, Texts()).status();
+    EXPECT_EQ(Reason(status), "ACTIVATION_NOT_FINITE");
+    EXPECT_NE(status.message().find("layer 1"), absl::string_view::npos) << status;
+    EXPECT_FALSE(fs::exists(options.output_path + ".partial"));
+  }
 }
 
 // Of a model that predicts every token alike, the perplexity is the vocabulary's size.
