@@ -45,12 +45,17 @@ absl::Status DeviceWeight::LoadVectors(std::span<const TensorView> stacked, Devi
 
 absl::Status DeviceWeight::LoadMatrix(const HostMatrix& host, Device& device) {
   PackedMatrix matrix = host.shape;
-  KVP_ASSIGN_OR_RETURN(auto memory, DeviceMemory::Create(host.codes.size() + host.params.size()));
-  device.CopyFromHost(memory->data(), host.codes.data(), host.codes.size());
-  device.CopyFromHost(memory->data() + host.codes.size(), host.params.data(), host.params.size());
+  KVP_ASSIGN_OR_RETURN(auto memory, DeviceMemory::Create(host.codes.size() + host.params.size() +
+                                                         host.supers.size()));
+  std::byte* to = memory->data();
+  for (const std::vector<uint8_t>* part : {&host.codes, &host.params, &host.supers}) {
+    device.CopyFromHost(to, part->data(), part->size());
+    to += part->size();
+  }
   KVP_RETURN_IF_ERROR(device.Synchronize());
   matrix.codes = reinterpret_cast<const uint8_t*>(memory->data());
   matrix.params = matrix.codes + host.codes.size();
+  matrix.supers = matrix.params + host.params.size();
   rows_ += matrix.rows;
   matrices_.push_back(matrix);
   memory_.push_back(std::move(memory));

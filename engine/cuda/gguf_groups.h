@@ -1,4 +1,4 @@
-// The integer codes and scales inside the blocks of model files, without decoding them to floats.
+// The integer codes and scales inside the blocks of model files, as they are.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,7 @@
 #include <span>
 
 #include "engine/base/tensor.h"
+#include "engine/cuda/packed_matrix.h"
 
 namespace kvpareto::cuda {
 
@@ -14,19 +15,22 @@ namespace kvpareto::cuda {
 struct GroupFormat {
   int bits = 0;   // 4 or 8
   int group = 0;  // elements of a group
+  ParamKind kind = ParamKind::kHalfOffset;
 };
 
 // nullopt for float types.
 std::optional<GroupFormat> GroupFormatOf(TensorType type);
 
-struct GroupParams {
-  float scale = 0.0f;
-  float offset = 0.0f;
+// The parameters of a group or a super-block: the bits of fp16 numbers, or bytes, as its ParamKind
+// says. `second` is unused where there is but one.
+struct StoredPair {
+  uint16_t first = 0;
+  uint16_t second = 0;
 };
 
-// Takes one row apart: codes [cols], params [cols / group]. code * scale + offset is what
-// DequantizeRow gives.
+// Takes one row apart: codes [cols], groups [cols / group], supers [cols / kSuperCols] for kinds
+// that have them. code * scale + offset is what DequantizeRow gives.
 void UnpackRow(TensorType type, std::span<const std::byte> row, std::span<uint8_t> codes,
-               std::span<GroupParams> params);
+               std::span<StoredPair> groups, std::span<StoredPair> supers);
 
 }  // namespace kvpareto::cuda

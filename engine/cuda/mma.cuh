@@ -51,6 +51,11 @@ __device__ __forceinline__ float2 Int16ToFloat(uint32_t word) {
                      __uint_as_float(__byte_perm(shifted, 0x4b000000u, 0x7632)) - kOffset);
 }
 
+// Byte `byte` of a word, exactly.
+__device__ __forceinline__ float ByteToFloat(uint32_t word, int byte) {
+  return __uint_as_float(__byte_perm(word, 0x4b000000u, 0x7650 | byte)) - 0x1p23f;
+}
+
 __device__ __forceinline__ uint32_t PackBf16(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return *reinterpret_cast<const uint32_t*>(&pair);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <thread>
 
 #include "engine/base/float16.h"
@@ -54,7 +53,15 @@ void SetCode(CodeFormat format, int row, int block_col, unsigned value, uint8_t*
   }
 }
 
-bool FitsF16(float x) { return F16ToFloat(FloatToF16(x)) == x; }
+// An entry as its kind keeps it: `bytes` for one number or for two.
+void StorePair(const StoredPair& pair, int bytes, bool two, uint8_t* to) {
+  const uint16_t values[2] = {pair.first, pair.second};
+  const int each = two ? bytes / 2 : bytes;
+  for (int i = 0; i < bytes / each; ++i) {
+    to[i * each] = static_cast<uint8_t>(values[i] & 255);
+    if (each == 2) to[i * each + 1] = static_cast<uint8_t>(values[i] >> 8);
+  }
+}
 
 // One tensor on its way into panels.
 class Packer {
@@ -72,20 +79,17 @@ class Packer {
     } else if (const auto format = GroupFormatOf(tensor.type)) {
       shape.format = format->bits == 4 ? CodeFormat::kInt4 : CodeFormat::kInt8;
       shape.group = format->group;
+      shape.param_kind = format->kind;
     }
   }
 
   void Run() {
     PackedMatrix& shape = to_.shape;
     to_.codes.assign(shape.code_bytes(), 0);
-    params_.assign(size_t(shape.panels()) * shape.groups() * kPanelRows, GroupParams{});
+    to_.params.assign(shape.param_bytes(), 0);
+    to_.supers.assign(shape.super_bytes(), 0);
     const bool awq = tensor_.type == TensorType::kAwq4;
     ParallelFor(shape.panels(), [&](int panel) { awq ? PackAwqPanel(panel) : PackPanel(panel); });
-    const bool halves = std::all_of(params_.begin(), params_.end(), [](const GroupParams& p) {
-      return FitsF16(p.scale) && FitsF16(p.offset);
-    });
-    if (!awq && !halves) shape.param_kind = ParamKind::kFloatOffset;
-    StoreParams();
   }
 
  private:
@@ -93,7 +97,7 @@ class Packer {
     const PackedMatrix& shape = to_.shape;
     std::vector<uint8_t> codes(cols_);
     std::vector<float> values(cols_);
-    std::vector<GroupParams> params(shape.groups());
+    std::vector<StoredPair> groups(shape.groups()), supers(shape.supers_per_row());
     const int rows = std::min(kPanelRows, shape.rows - panel * kPanelRows);
     for (int r = 0; r < rows; ++r) {
       const std::span<const std::byte> row = tensor_.Row(panel * kPanelRows + r);
@@ -101,7 +105,7 @@ class Packer {
       if (floats) {
         DequantizeRow(tensor_.type, row, values);
       } else {
-        UnpackRow(tensor_.type, row, codes, params);
+        UnpackRow(tensor_.type, row, codes, groups, supers);
       }
       uint8_t* blocks = to_.codes.data() + size_t(panel) * shape.blocks * shape.block_bytes();
       for (int c = 0; c < cols_; ++c) {
@@ -109,12 +113,13 @@ class Packer {
                 blocks + c / kBlockCols * shape.block_bytes());
       }
       for (int g = 0; g < shape.groups() && g * shape.group < cols_; ++g) {
-        ParamsAt(panel, g, r) = params[g];
+        StoreGroup(panel, g, r, groups[g]);
       }
+      if (SuperBytes(shape.param_kind) == 0) continue;
+      for (int s = 0; s * kSuperCols < cols_; ++s) StoreSuper(panel, s, r, supers[s]);
     }
   }
 
-  // Parameters are scales and zeros.
   void PackAwqPanel(int panel) {
     const PackedMatrix& shape = to_.shape;
     const int num_rows = std::min(kPanelRows, shape.rows - panel * kPanelRows);
@@ -127,33 +132,26 @@ class Packer {
       }
       for (int g = 0; g * shape.group < cols_; ++g) {
         const size_t from = size_t(r) * rows.groups + g * shape.group / tensor_.awq.group_cols;
-        ParamsAt(panel, g, r) = {F16ToFloat(rows.scales[from]),
-                                 static_cast<float>(rows.zeros[from])};
+        StoreGroup(panel, g, r,
+                   {rows.scales[from], FloatToF16(static_cast<float>(rows.zeros[from]))});
       }
     }
   }
 
-  GroupParams& ParamsAt(int panel, int group, int row) {
-    const size_t entry = (size_t(panel) * to_.shape.groups() + group) * kPanelRows;
-    return params_[entry + row % 8 * 2 + row / 8];
+  void StoreGroup(int panel, int group, int row, const StoredPair& pair) {
+    const ParamKind kind = to_.shape.param_kind;
+    StorePair(pair, GroupBytes(kind), kind != ParamKind::kSuperZero,
+              to_.params.data() + to_.shape.GroupEntry(panel, group, row) * GroupBytes(kind));
   }
-
-  void StoreParams() {
-    to_.params.resize(to_.shape.param_bytes());
-    if (to_.shape.param_kind == ParamKind::kFloatOffset) {
-      std::memcpy(to_.params.data(), params_.data(), to_.params.size());
-      return;
-    }
-    for (size_t i = 0; i < params_.size(); ++i) {
-      const uint16_t pair[2] = {FloatToF16(params_[i].scale), FloatToF16(params_[i].offset)};
-      std::memcpy(to_.params.data() + i * sizeof(pair), pair, sizeof(pair));
-    }
+  void StoreSuper(int panel, int super_block, int row, const StoredPair& pair) {
+    const ParamKind kind = to_.shape.param_kind;
+    StorePair(pair, SuperBytes(kind), kind != ParamKind::kSuperZero,
+              to_.supers.data() + to_.shape.SuperEntry(panel, super_block, row) * SuperBytes(kind));
   }
 
   const TensorView& tensor_;
   HostMatrix& to_;
   const int cols_;
-  std::vector<GroupParams> params_;  // [panels, groups, 16]
 };
 
 }  // namespace
@@ -174,6 +172,7 @@ void Append(const HostMatrix& next, HostMatrix& matrix) {
   matrix.shape.rows += next.shape.rows;
   matrix.codes.insert(matrix.codes.end(), next.codes.begin(), next.codes.end());
   matrix.params.insert(matrix.params.end(), next.params.begin(), next.params.end());
+  matrix.supers.insert(matrix.supers.end(), next.supers.begin(), next.supers.end());
 }
 
 }  // namespace kvpareto::cuda

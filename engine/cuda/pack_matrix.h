@@ -12,6 +12,7 @@ struct HostMatrix {
   PackedMatrix shape;  // pointers unset
   std::vector<uint8_t> codes;
   std::vector<uint8_t> params;
+  std::vector<uint8_t> supers;
 };
 
 // Codes keep their values; f32 and f16 matrices are rounded to bf16. Uses all cores.

@@ -14,7 +14,11 @@
 //   bf16:    load s is step s; word r is register r
 //
 // A value is code * scale + offset, with one (scale, offset) per row and group of columns, kept as
-// ParamKind says. They stand by [panel][group][16], entry 2 g for row g, 2 g + 1 for row g + 8.
+// ParamKind says: an entry per group, and for some kinds another one per super-block of 256
+// columns. A unit is what kernels take at a time: two blocks of 4-bit codes, else one. What a lane
+// needs of a unit is contiguous:
+//   groups:        [panel][unit][row % 8][group of the unit][row / 8]
+//   super-blocks:  [panel][super-block][row % 8][row / 8]
 #pragma once
 
 #include <cstddef>
@@ -28,16 +32,33 @@ inline constexpr int kStepCols = 16;
 
 enum class CodeFormat : uint8_t { kBf16, kInt4, kInt8 };
 
-// How the parameters of a group are kept, each exactly.
+// How the parameters of a group are kept: the numbers that the model file has, so that none is
+// rounded.
 enum class ParamKind : uint8_t {
-  kHalfOffset,   // scale and offset as fp16
-  kHalfZero,     // scale and zero as fp16: offset = -scale * zero
-  kFloatOffset,  // scale and offset as floats
+  kHalfOffset,  // scale and offset as fp16
+  kHalfZero,    // scale and zero as fp16: offset = -scale * zero
+  // Q4_K, Q5_K: a group has a scale and a minimum as bytes, a super-block has what both are
+  // multiples of as fp16: scale = d * s, offset = -d_minimum * m.
+  kSuperOffset,
+  // Q6_K: a group has a scale s + 128 as a byte, a super-block d as fp16: scale = d * s,
+  // offset = -32 * scale.
+  kSuperZero,
 };
+inline constexpr int kSuperCols = 256;
+
+// Of one row.
+constexpr int GroupBytes(ParamKind kind) {
+  return kind == ParamKind::kSuperOffset ? 2 : kind == ParamKind::kSuperZero ? 1 : 4;
+}
+constexpr int SuperBytes(ParamKind kind) {
+  return kind == ParamKind::kSuperOffset ? 4 : kind == ParamKind::kSuperZero ? 2 : 0;
+}
 
 constexpr int CodeBits(CodeFormat format) {
   return format == CodeFormat::kBf16 ? 16 : format == CodeFormat::kInt4 ? 4 : 8;
 }
+
+constexpr int UnitBlocks(CodeFormat format) { return format == CodeFormat::kInt4 ? 2 : 1; }
 
 // A view; plain data for kernels.
 struct PackedMatrix {
@@ -48,7 +69,8 @@ struct PackedMatrix {
   int blocks = 0;  // of columns, an even number; those past `cols` are zero
   int group = 0;   // columns of a group: 16, 32, 64 or 128; 0 without groups
   const uint8_t* codes = nullptr;
-  const uint8_t* params = nullptr;
+  const uint8_t* params = nullptr;  // of groups
+  const uint8_t* supers = nullptr;  // of super-blocks, for kinds that have them
 
   constexpr int panels() const { return (rows + kPanelRows - 1) / kPanelRows; }
   constexpr int groups() const {
@@ -59,8 +81,20 @@ struct PackedMatrix {
   }
   constexpr size_t code_bytes() const { return size_t(panels()) * blocks * block_bytes(); }
   constexpr size_t param_bytes() const {
-    return size_t(panels()) * groups() * kPanelRows *
-           (param_kind == ParamKind::kFloatOffset ? 8 : 4);
+    return size_t(panels()) * groups() * kPanelRows * GroupBytes(param_kind);
+  }
+  constexpr int supers_per_row() const { return blocks * kBlockCols / kSuperCols; }
+  constexpr size_t super_bytes() const {
+    return size_t(panels()) * supers_per_row() * kPanelRows * SuperBytes(param_kind);
+  }
+  // Where the entry of a row of a panel stands among those of groups and of super-blocks.
+  constexpr size_t GroupEntry(int panel, int of_group, int row) const {
+    const int per_unit = UnitBlocks(format) * kBlockCols / group;
+    const size_t unit_first = size_t(panel) * groups() + of_group / per_unit * per_unit;
+    return unit_first * kPanelRows + (row % 8 * per_unit + of_group % per_unit) * 2 + row / 8;
+  }
+  constexpr size_t SuperEntry(int panel, int super_block, int row) const {
+    return (size_t(panel) * supers_per_row() + super_block) * kPanelRows + row % 8 * 2 + row / 8;
   }
 };
 

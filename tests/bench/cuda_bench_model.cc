@@ -62,12 +62,13 @@ std::unique_ptr<Weight> RandomInt4(int rows, int cols, const RandomBytes& random
   matrix.cols = cols;
   matrix.blocks = cols / cuda::kBlockCols;
   matrix.group = 128;
+  matrix.param_kind = cuda::ParamKind::kHalfZero;
   auto memory = *cuda::DeviceMemory::Create(matrix.code_bytes() + matrix.param_bytes());
   matrix.codes = reinterpret_cast<const uint8_t*>(memory->data());
   matrix.params = matrix.codes + matrix.code_bytes();
   random.Fill(memory->data(), matrix.code_bytes());
   const float scale = 1.0f / (4.61f * std::sqrt(static_cast<float>(cols)));
-  const uint32_t pair = FloatToF16(scale) | uint32_t{FloatToF16(-7.5f * scale)} << 16;
+  const uint32_t pair = FloatToF16(scale) | uint32_t{FloatToF16(7.5f)} << 16;
   const std::vector<uint32_t> params(matrix.param_bytes() / 4, pair);
   Check(cudaMemcpy(memory->data() + matrix.code_bytes(), params.data(), matrix.param_bytes(),
                    cudaMemcpyHostToDevice));

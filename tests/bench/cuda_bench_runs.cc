@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <random>
@@ -90,6 +91,18 @@ double CudaRuns::Prefill(const std::string& kv, int tokens, int depth) {
   return *std::min_element(times.begin(), times.end());
 }
 
+AttentionArgs CudaRuns::AttentionOver(Activations q, std::byte* out, RowSplit split,
+                                      std::span<const AttentionSequence> sequences) const {
+  return {.q = q,
+          .out = {out, q.rows, config_.heads * config_.head_dim},
+          .heads = config_.heads,
+          .kv_heads = config_.kv_heads,
+          .head_dim = config_.head_dim,
+          .scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim)),
+          .split = split,
+          .sequences = sequences};
+}
+
 double CudaRuns::AttentionOnly(const std::string& kv, int count, int depth) {
   Fill(kv, count, depth);
   const int cols = (config_.heads + 2 * config_.kv_heads) * config_.head_dim;
@@ -113,14 +126,8 @@ double CudaRuns::AttentionOnly(const std::string& kv, int count, int depth) {
                              .first_position = depth - 1,
                              .spans = spans[layer * count + s]});
       }
-      backend_->Attention({.q = {q->data(), count, cols},
-                           .out = {out->data(), count, config_.heads * config_.head_dim},
-                           .heads = config_.heads,
-                           .kv_heads = config_.kv_heads,
-                           .head_dim = config_.head_dim,
-                           .scale = 0.0883883f,
-                           .split = {.decode_rows = count},
-                           .sequences = sequences});
+      backend_->Attention(
+          AttentionOver({q->data(), count, cols}, out->data(), {.decode_rows = count}, sequences));
     }
     KVP_CHECK(backend_->Synchronize().ok()) << backend_->Synchronize();
     if (repeat >= 2) times.push_back(Seconds(start) / kCalls);
@@ -139,14 +146,8 @@ double CudaRuns::PrefillAttentionOnly(const std::string& kv, int rows, int depth
     const AttentionSequence sequence{
         .first_row = 0, .num_rows = rows, .first_position = depth, .spans = spans};
     const auto start = Clock::now();
-    backend_->Attention({.q = {q->data(), rows, cols},
-                         .out = {out->data(), rows, config_.heads * config_.head_dim},
-                         .heads = config_.heads,
-                         .kv_heads = config_.kv_heads,
-                         .head_dim = config_.head_dim,
-                         .scale = 0.0883883f,
-                         .split = {.prefill_rows = rows},
-                         .sequences = {&sequence, 1}});
+    backend_->Attention(AttentionOver({q->data(), rows, cols}, out->data(), {.prefill_rows = rows},
+                                      {&sequence, 1}));
     KVP_CHECK(backend_->Synchronize().ok()) << backend_->Synchronize();
     if (repeat >= 2) times.push_back(Seconds(start));
   }

@@ -54,6 +54,8 @@ class CudaRuns {
   void Chunk(int tokens);
   void Fill(const std::string& kv, int count, int depth);
   void FillSpans();
+  AttentionArgs AttentionOver(Activations q, std::byte* out, RowSplit split,
+                              std::span<const AttentionSequence> sequences) const;
   const Weight* Project(Projection which, const LayerWeights& layer, Activations x, Activations y,
                         Activations product);
   std::unique_ptr<DeviceBuffer> RandomActivations(int rows, int cols);
