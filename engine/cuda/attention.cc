@@ -44,10 +44,12 @@ PrefillRows RowsOf(const AttentionArgs& args, const AttentionSequence& sequence)
 
 Attention::Attention(Device* device, bool wgmma)
     : device_(*device),
-      decode_(device),
-      exact_(device, kv::CodecId::kF32),
-      rounded_(device, kv::CodecId::kBf16),
-      dense_(device),
+      wide_tiles_(device),
+      bf16_tiles_(device),
+      decode_(device, &bf16_tiles_),
+      exact_(device, kv::CodecId::kF32, &wide_tiles_),
+      rounded_(device, kv::CodecId::kBf16, &bf16_tiles_),
+      dense_(device, &bf16_tiles_),
       wgmma_(wgmma && HasWgmmaPrefill()) {}
 Attention::~Attention() = default;
 

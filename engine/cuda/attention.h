@@ -17,8 +17,9 @@ namespace kvpareto::cuda {
 // Encoded tiles as open ones in scratch memory, for kernels that read open tiles only.
 class TileUnpacker {
  public:
-  TileUnpacker(Device* device, kv::CodecId open_codec)
-      : device_(*device), open_codec_(open_codec), scratch_(device) {}
+  // `scratch`: where tiles are unpacked to, until the next Run of whoever has it.
+  TileUnpacker(Device* device, kv::CodecId open_codec, Scratch* scratch)
+      : device_(*device), open_codec_(open_codec), scratch_(*scratch) {}
 
   // Starts a step over: the spans of all sequences that follow.
   void Begin(const AttentionArgs& args);
@@ -49,7 +50,7 @@ class TileUnpacker {
 
   Device& device_;
   const kv::CodecId open_codec_;
-  Scratch scratch_;
+  Scratch& scratch_;
   int kv_heads_ = 0;
   int head_dim_ = 0;
   size_t bytes_ = 0;
@@ -79,6 +80,10 @@ class Attention {
   bool RunWindows(const AttentionArgs& args, const AttentionSequence& sequence);
 
   Device& device_;
+  // A layer's keys and values of one sequence of the longest context, as f32 and as bf16. What is
+  // decoded into them is used by the operation that follows.
+  Scratch wide_tiles_;
+  Scratch bf16_tiles_;
   DecodePlanner decode_;
   TileUnpacker exact_;    // to f32
   TileUnpacker rounded_;  // to bf16

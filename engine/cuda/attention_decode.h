@@ -52,7 +52,10 @@ struct DecodeSequence {
   int32_t first_item = 0;
   int32_t num_items = 0;
   TilePlaces sealed;
-  TilePlaces open[2];  // blocks; sink
+  TilePlaces open[3];  // blocks; sink; sealed tiles that were decoded first
+  // Of sealed tiles' static ranges; -1: defaults.
+  int32_t first_k_range = -1;
+  int32_t first_v_range = -1;
 };
 
 struct DecodeAttentionParams {

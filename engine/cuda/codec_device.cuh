@@ -18,4 +18,10 @@ constexpr Place PlaceOfElement(kv::Role role, int element, int head_dim) {
   return {element / 2 / head_dim * 2 + element % 2, element / 2 % head_dim};
 }
 
+// The range of a KV head, of those from `first` on; -1: defaults.
+__device__ __forceinline__ kv::StaticRange RangeOf(const kv::StaticRange* ranges, int first,
+                                                   int head) {
+  return first < 0 ? kv::StaticRange{} : ranges[first + head];
+}
+
 }  // namespace kvpareto::cuda

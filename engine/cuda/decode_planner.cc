@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "engine/base/check.h"
+#include "engine/cuda/unseal.h"
 
 namespace kvpareto::cuda {
 namespace {
@@ -35,6 +36,12 @@ TilePlaces PlacesOf(const kv::LayerLayout* layout) {
           .v_offset = static_cast<uint32_t>(layout->v_offset),
           .k_stride = static_cast<uint32_t>(layout->k_tile_bytes),
           .v_stride = static_cast<uint32_t>(layout->v_tile_bytes)};
+}
+
+// As LaunchUnsealDecode leaves tiles.
+TilePlaces DecodedPlaces(const AttentionArgs& args) {
+  const auto bytes = static_cast<uint32_t>(sizeof(uint16_t) * kBlockTokens * args.head_dim);
+  return {.v_offset = args.kv_heads * bytes, .k_stride = bytes, .v_stride = bytes};
 }
 
 int OldestPosition(const AttentionArgs& args, const AttentionSequence& sequence) {
@@ -90,7 +97,23 @@ bool DecodePlanner::Describe(const AttentionArgs& args, const AttentionSequence&
     if (own != layout.sealed) next_position = -1;
   }
   if (layout.sealed != nullptr) layout.codecs = {layout.sealed->k_codec, layout.sealed->v_codec};
-  return HasDecodeKernel(layout.codecs.k, layout.codecs.v, args.head_dim);
+  for (const KvSpan& span : sequence.spans) layout.sealed_tiles += span.layout == layout.sealed;
+  const bool wide = layout.codecs.k == CodecId::kF32 || layout.codecs.v == CodecId::kF32;
+  layout.decode_first = !HasDecodeKernel(layout.codecs.k, layout.codecs.v, args.head_dim) && !wide;
+  const kv::LayerCodecs kernel = layout.kernel_codecs();
+  return HasDecodeKernel(kernel.k, kernel.v, args.head_dim);
+}
+
+// Whether one launch may take the member and those of the group.
+bool DecodePlanner::Fits(const AttentionArgs& args, std::span<const Member> group,
+                         const Member& member) const {
+  if (group[0].layout.codecs != member.layout.codecs || group.size() == kMaxDecodeSequences) {
+    return false;
+  }
+  if (!member.layout.decode_first) return true;
+  int tiles = member.layout.sealed_tiles;
+  for (const Member& other : group) tiles += other.layout.sealed_tiles;
+  return tiles * DecodedTileBytes(args.kv_heads, args.head_dim) <= bf16_tiles_.bytes();
 }
 
 std::vector<const AttentionSequence*> DecodePlanner::Run(
@@ -103,10 +126,9 @@ std::vector<const AttentionSequence*> DecodePlanner::Run(
       others.push_back(sequence);
       continue;
     }
-    const auto fits = [&](const std::vector<Member>& group) {
-      return group[0].layout.codecs == member.layout.codecs && group.size() < kMaxDecodeSequences;
-    };
-    auto group = std::find_if(groups.begin(), groups.end(), fits);
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const std::vector<Member>& other) {
+      return Fits(args, other, member);
+    });
     if (group == groups.end()) group = groups.insert(group, std::vector<Member>());
     group->push_back(member);
   }
@@ -145,7 +167,18 @@ bool DecodePlanner::SameSpans(std::span<const Member> members, const Tables& tab
 
 void DecodePlanner::RunGroup(const AttentionArgs& args, std::span<const Member> members,
                              Tables& tables) {
-  if (!SameSpans(members, tables)) Build(args, members, tables);
+  const bool decode_first = members[0].layout.decode_first;
+  std::byte* decoded = nullptr;
+  if (decode_first) {
+    int tiles = 0;
+    for (const Member& member : members) tiles += member.layout.sealed_tiles;
+    decoded = bf16_tiles_.Reserve(tiles * DecodedTileBytes(args.kv_heads, args.head_dim));
+    if (decoded == nullptr) return;
+  }
+  if (!SameSpans(members, tables) || tables.decoded != decoded) {
+    tables.decoded = decoded;
+    Build(args, members, tables);
+  }
   if (tables.items.empty()) return;
   const size_t floats =
       DecodePartialFloats(tables.num_items, args.heads, args.kv_heads, args.head_dim);
@@ -160,14 +193,20 @@ void DecodePlanner::RunGroup(const AttentionArgs& args, std::span<const Member> 
     counter_memory_ = params.counters;
   }
   if (tables.epoch != device_.upload_epoch()) Upload(tables);
+  ranges_.clear();
   for (size_t i = 0; i < members.size(); ++i) {
     DecodeSequence& sequence = tables.sequences[i];
     sequence.row = members[i].sequence->first_row;
     sequence.sealed = PlacesOf(members[i].layout.sealed);
     sequence.open[0] = PlacesOf(members[i].layout.open[0]);
     sequence.open[1] = PlacesOf(members[i].layout.open[1]);
+    if (!decode_first) continue;
+    sequence.open[2] = DecodedPlaces(args);
+    sequence.first_k_range = AddRanges(members[i].sequence->k_ranges);
+    sequence.first_v_range = AddRanges(members[i].sequence->v_ranges);
   }
   params.sequences = device_.Upload(std::span<const DecodeSequence>(tables.sequences));
+  if (decode_first) DecodeTiles(args, members[0].layout.codecs, tables, params.sequences);
   params.tiles = tables.device_tiles;
   params.windows = tables.device_windows;
   params.items = tables.device_items;
@@ -179,7 +218,7 @@ void DecodePlanner::RunGroup(const AttentionArgs& args, std::span<const Member> 
   params.heads = args.heads;
   params.kv_heads = args.kv_heads;
   params.scale = args.scale;
-  const kv::LayerCodecs codecs = members[0].layout.codecs;
+  const kv::LayerCodecs codecs = members[0].layout.kernel_codecs();
   LaunchDecodeAttention(codecs.k, codecs.v, args.head_dim, params, device_.queue());
 }
 
@@ -188,6 +227,7 @@ void DecodePlanner::Build(const AttentionArgs& args, std::span<const Member> mem
   tables.spans.clear();
   tables.lengths.clear();
   tables.tiles.clear();
+  tables.tile_sequence.clear();
   tables.windows.clear();
   tables.items.clear();
   tables.sequences.clear();
@@ -200,10 +240,39 @@ void DecodePlanner::Build(const AttentionArgs& args, std::span<const Member> mem
 void DecodePlanner::Upload(Tables& tables) {
   tables.device_tiles =
       device_.Upload(std::span<const std::byte* const>(tables.tiles), RoundUp(tables.tiles.size()));
+  tables.device_tile_sequence = device_.Upload(std::span<const int32_t>(tables.tile_sequence),
+                                               RoundUp(tables.tile_sequence.size()));
   tables.device_windows =
       device_.Upload(std::span<const OpenWindow>(tables.windows), RoundUp(tables.windows.size()));
   tables.device_items = device_.Upload(std::span<const DecodeItem>(tables.items));
   tables.epoch = device_.upload_epoch();
+}
+
+int DecodePlanner::AddRanges(std::span<const kv::StaticRange> ranges) {
+  if (ranges.empty()) return -1;
+  const int first = static_cast<int>(ranges_.size());
+  ranges_.insert(ranges_.end(), ranges.begin(), ranges.end());
+  return first;
+}
+
+void DecodePlanner::DecodeTiles(const AttentionArgs& args, const kv::LayerCodecs& codecs,
+                                const Tables& tables, const DecodeSequence* sequences) {
+  if (tables.tiles.empty()) return;
+  UnsealDecodeParams params{.codec = codecs.k,
+                            .role = kv::Role::kKey,
+                            .kv_heads = args.kv_heads,
+                            .head_dim = args.head_dim,
+                            .num_tiles = static_cast<int>(tables.tiles.size()),
+                            .grid_tiles = static_cast<int>(RoundUp(tables.tiles.size())),
+                            .tiles = tables.device_tiles,
+                            .tile_sequence = tables.device_tile_sequence,
+                            .sequences = sequences,
+                            .ranges = device_.Upload(std::span<const kv::StaticRange>(ranges_)),
+                            .to = tables.decoded};
+  LaunchUnsealDecode(params, device_.queue());
+  params.codec = codecs.v;
+  params.role = kv::Role::kValue;
+  LaunchUnsealDecode(params, device_.queue());
 }
 
 // Tiles of a part of `count` tiles: a long sequence is cut into as many parts as the device runs at
@@ -229,6 +298,7 @@ void DecodePlanner::Add(const AttentionArgs& args, const Member& member, Tables&
                     .first_tile = static_cast<int32_t>(tables.tiles.size()),
                     .first_item = static_cast<int32_t>(tables.items.size())};
   const int first_window = static_cast<int>(tables.windows.size());
+  const size_t decoded_bytes = DecodedTileBytes(args.kv_heads, args.head_dim);
   for (const KvSpan& span : sequence.spans) {
     tables.spans.push_back(span.data);
     tables.lengths.push_back(span.num_tokens);
@@ -236,6 +306,14 @@ void DecodePlanner::Add(const AttentionArgs& args, const Member& member, Tables&
     if (!IsOpen(*span.layout)) {
       if (static_cast<int>(tables.tiles.size()) == to.first_tile) {
         to.first_sealed_position = span.first_position;
+      }
+      if (member.layout.decode_first) {
+        tables.windows.push_back({.data = tables.decoded + tables.tiles.size() * decoded_bytes,
+                                  .places = 2,
+                                  .tile_tokens = kBlockTokens,
+                                  .end = kBlockTokens,
+                                  .position = span.first_position});
+        tables.tile_sequence.push_back(index);
       }
       tables.tiles.push_back(span.data);
       continue;
@@ -254,9 +332,12 @@ void DecodePlanner::Add(const AttentionArgs& args, const Member& member, Tables&
     }
   }
   const auto add_items = [&](int first, int count, bool open) {
-    AddItems(index, first, count, PartTiles(args, member.layout.codecs, count), open, tables.items);
+    AddItems(index, first, count, PartTiles(args, member.layout.kernel_codecs(), count), open,
+             tables.items);
   };
-  add_items(0, static_cast<int>(tables.tiles.size()) - to.first_tile, false);
+  if (!member.layout.decode_first) {
+    add_items(0, static_cast<int>(tables.tiles.size()) - to.first_tile, false);
+  }
   add_items(first_window, static_cast<int>(tables.windows.size()) - first_window, true);
   to.num_items = static_cast<int>(tables.items.size()) - to.first_item;
   KVP_CHECK(to.num_items <= kMaxParts) << to.num_items;

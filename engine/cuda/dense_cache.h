@@ -20,7 +20,7 @@ struct DenseView {
 
 class DenseCache {
  public:
-  explicit DenseCache(Device* device) : device_(*device), scratch_(device) {}
+  DenseCache(Device* device, Scratch* scratch) : device_(*device), scratch_(*scratch) {}
 
   // Whether the sequence's tokens follow one another, and none is f32.
   static bool Takes(const AttentionSequence& sequence);
@@ -44,7 +44,7 @@ class DenseCache {
   void Launch(const AttentionArgs& args, const DenseView& view);
 
   Device& device_;
-  Scratch scratch_;
+  Scratch& scratch_;
   std::vector<Part> parts_;
   std::vector<kv::StaticRange> ranges_;
 };

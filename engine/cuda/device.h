@@ -131,6 +131,8 @@ class Scratch {
   explicit Scratch(Device* device) : device_(*device) {}
   // At least `bytes`, contents undefined; null when memory ran out (noted in the device).
   std::byte* Reserve(size_t bytes);
+  // What is there.
+  size_t bytes() const { return memory_ == nullptr ? 0 : memory_->bytes(); }
 
  private:
   Device& device_;

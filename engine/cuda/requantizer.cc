@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/cuda/by_kind.h"
+#include "engine/cuda/unseal.h"
 
 namespace kvpareto::cuda {
 

@@ -14,10 +14,6 @@ constexpr int kThreads = 256;
 constexpr int kMaxHeadDim = 256;
 constexpr int kMaxGroups = kv::kBlockTokens * kMaxHeadDim / 32;
 
-__device__ kv::StaticRange RangeOf(const TileBatch& batch, const TileItem& item, int head) {
-  return item.first_range < 0 ? kv::StaticRange{} : batch.ranges[item.first_range + head];
-}
-
 __device__ void Widen(kv::Extremes& extremes, float x) {
   extremes.min = x < extremes.min ? x : extremes.min;
   extremes.max = x > extremes.max ? x : extremes.max;
@@ -160,7 +156,7 @@ __global__ void __launch_bounds__(kThreads) SealKernel(const __grid_constant__ T
   }
   __syncthreads();
   const kv::TileElement view = {
-      .role = batch.role, .head_dim = d, .range = RangeOf(batch, item, head)};
+      .role = batch.role, .head_dim = d, .range = RangeOf(batch.ranges, item.first_range, head)};
   if constexpr (std::is_same_v<Codec, kv::Fp8Codec>) {
     for (int i = threadIdx.x; i < elements; i += kThreads) {
       const Place place = PlaceOfElement(batch.role, i, d);
@@ -183,29 +179,6 @@ __global__ void CopyKernel(const __grid_constant__ TileBatch batch) {
   for (int i = threadIdx.x; i < kv::kBlockTokens * batch.head_dim; i += blockDim.x) {
     const float value = LoadOpen(from, batch.open_codec, i);
     if (batch.codec == kv::CodecId::kF32) {
-      reinterpret_cast<float*>(to)[i] = value;
-    } else {
-      reinterpret_cast<uint16_t*>(to)[i] = FloatToBf16(value);
-    }
-  }
-}
-
-// One block per tile, one thread per element in turn.
-template <typename Codec>
-__global__ void UnsealKernel(const __grid_constant__ TileBatch batch) {
-  const TileItem item = batch.items[blockIdx.x];
-  const int head = blockIdx.y;
-  kv::TileElement element = {.role = batch.role,
-                             .head_dim = batch.head_dim,
-                             .range = RangeOf(batch, item, head),
-                             .encoded = item.from + size_t(head) * item.from_stride};
-  std::byte* to = item.to + size_t(head) * item.to_stride;
-  for (int i = threadIdx.x; i < kv::kBlockTokens * batch.head_dim; i += blockDim.x) {
-    const Place place = PlaceOfElement(batch.role, i, batch.head_dim);
-    element.token = place.token;
-    element.channel = place.channel;
-    const float value = Codec::At(element);
-    if (batch.open_codec == kv::CodecId::kF32) {
       reinterpret_cast<float*>(to)[i] = value;
     } else {
       reinterpret_cast<uint16_t*>(to)[i] = FloatToBf16(value);
@@ -249,13 +222,6 @@ void LaunchSeal(const TileBatch& batch, LaunchQueue& queue) {
       batch.head_dim == 128 ? Seal<Codec, 128>(batch, grid, queue)
                             : Seal<Codec, 0>(batch, grid, queue);
     }
-  });
-}
-
-void LaunchUnseal(const TileBatch& batch, LaunchQueue& queue) {
-  const dim3 grid(batch.num_items, batch.kv_heads);
-  kv::VisitCodec(batch.codec, [&](auto tag) {
-    queue.Add(UnsealKernel<typename decltype(tag)::type>, {grid, kThreads, 0}, batch);
   });
 }
 

@@ -1,4 +1,4 @@
-// Whole open tiles into encoded ones, and encoded ones back into open ones.
+// Whole open tiles into encoded ones; unseal.h has the way back.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -35,7 +35,5 @@ struct TileBatch {
 // Whether LaunchSeal knows the codec; the others are encoded by the host.
 bool CanSeal(kv::CodecId codec);
 void LaunchSeal(const TileBatch& batch, LaunchQueue& queue);
-// Every codec. `to` are open tiles of kBlockTokens tokens.
-void LaunchUnseal(const TileBatch& batch, LaunchQueue& queue);
 
 }  // namespace kvpareto::cuda

@@ -2,6 +2,7 @@
 
 #include "engine/base/check.h"
 #include "engine/cuda/attention.h"
+#include "engine/cuda/unseal.h"
 
 namespace kvpareto::cuda {
 namespace {

@@ -31,6 +31,11 @@ constexpr KvName kConfigs[] = {
     {"int4-token", "k=int4-token v=int4-token"},
     {"k8v4", "k=int8-channel v=int4-token"},
 };
+// Whose sealed tiles decode rows read as bf16, decoded before.
+constexpr KvName kDecodedFirst[] = {
+    {"k6v4", "k=int6-channel v=int4-token"},
+    {"int4-g64", "k=int4-token-g64 v=int4-token-g64"},
+};
 
 struct Row {
   std::string name;
@@ -130,6 +135,13 @@ std::vector<Row> LlamaRows() {
     for (const KvName& kv : kConfigs) {
       if (count == 56 && std::string(kv.config).find("v=int4") == std::string::npos) continue;
       if (count == 56 && kv.label == std::string("k8v4")) continue;
+      add(absl::StrCat("decode ", count, "x", depth, " ", kv.label),
+          [&kv, count = count, depth = depth](CudaRuns& b) { DecodeRow(b, kv, count, depth); });
+    }
+  }
+  for (const auto& [count, depth] :
+       {std::pair(1, 8192), std::pair(1, 32768), std::pair(16, 8192)}) {
+    for (const KvName& kv : kDecodedFirst) {
       add(absl::StrCat("decode ", count, "x", depth, " ", kv.label),
           [&kv, count = count, depth = depth](CudaRuns& b) { DecodeRow(b, kv, count, depth); });
     }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/cuda/attention_decode.h"
 #include "tests/cpu/attention_fixture.h"
 #include "tests/cuda/cuda_fixture.h"
 
@@ -166,16 +167,21 @@ class Step {
     const double float_sums = 20.0 * std::sqrt(double(shape_.head_dim)) * 0x1p-24 *
                               (row.max_term_sum + 4.0 * row.bias_norm);
     if (exact) return row.max_value * (2.0 * float_sums + 4e-6);
-    if (query.decode) {
+    if (query.decode && !IsDecodedFirst(query)) {
       // Queries are rounded to fp16 (2^-11 relative, independent from channel to channel). Codes
       // stand 1024 higher in the products, which costs ten bits of the float sums. Probabilities
       // are rounded to bf16 (2^-8 relative, independent from key to key).
       const double score = 512.0 * float_sums + 5.0 / std::sqrt(3.0) * 0x1p-11 * row.max_term_norm;
       return row.max_value * (2.0 * score + 0x1p-8 + 2e-5);
     }
-    // Prefill: q, k, p and v are rounded to bf16.
+    // Prefill, and decode of tiles that no kernel reads: q, k, p and v are rounded to bf16.
     const double score = 5.0 / std::sqrt(3.0) * std::sqrt(2.0) * 0x1p-8 * row.max_term_norm;
     return row.max_value * (2.0 * score + 2.0 * 0x1p-8);
+  }
+
+  bool IsDecodedFirst(const Query& query) const {
+    const kv::LayerCodecs codecs = ShapeOf(query.shape == nullptr ? shape_ : *query.shape).codecs;
+    return !HasDecodeKernel(codecs.k, codecs.v, shape_.head_dim);
   }
 
   Backend& gpu_;
@@ -293,6 +299,13 @@ constexpr Case kCases[] = {
      .head_dim = 128,
      .heads = 8,
      .kv_heads = 2},
+    {.k_codec = "bf16", .v_codec = "int4-token", .sink_tokens = 16, .recent_blocks = 2},
+    {.k_codec = "int6-channel",
+     .v_codec = "bf16",
+     .head_dim = 128,
+     .heads = 28,
+     .kv_heads = 4,
+     .sliding_window = 333},
 };
 INSTANTIATE_TEST_SUITE_P(Codecs, AttentionTest, testing::ValuesIn(kCases));
 
@@ -360,17 +373,18 @@ TEST_F(MixedAttentionTest, PrefillOfRisingScores) {
 
 // A row's result depends on its own sequence only.
 TEST_F(MixedAttentionTest, DecodeDoesNotDependOnTheBatch) {
-  static constexpr Case kShape = {.k_codec = "int4-channel",
-                                  .v_codec = "int4-token",
-                                  .head_dim = 128,
-                                  .heads = 8,
-                                  .kv_heads = 2};
-  std::vector<Query> queries = {{.length = 1500, .rows = 1, .decode = true}};
-  const std::vector<float> alone = Step(*Gpu(), kShape, queries).Run();
-  for (int i = 0; i < 9; ++i) queries.push_back({.length = 100 * i + 7, .rows = 1, .decode = true});
-  std::vector<float> together = Step(*Gpu(), kShape, queries).Run();
-  together.resize(alone.size());
-  EXPECT_EQ(alone, together);
+  for (const char* k_codec : {"int4-channel", "int6-channel"}) {
+    const Case shape = {
+        .k_codec = k_codec, .v_codec = "int4-token", .head_dim = 128, .heads = 8, .kv_heads = 2};
+    std::vector<Query> queries = {{.length = 1500, .rows = 1, .decode = true}};
+    const std::vector<float> alone = Step(*Gpu(), shape, queries).Run();
+    for (int i = 0; i < 9; ++i) {
+      queries.push_back({.length = 100 * i + 7, .rows = 1, .decode = true});
+    }
+    std::vector<float> together = Step(*Gpu(), shape, queries).Run();
+    together.resize(alone.size());
+    EXPECT_EQ(alone, together) << k_codec;
+  }
 }
 
 }  // namespace
