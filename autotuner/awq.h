@@ -21,12 +21,12 @@ struct AwqOptions {
   int sample_tokens = 512;  // of one sample
   int search_samples = 4;   // of these: what outputs are compared on
   uint64_t seed = 42;       // chooses the samples
-  int grid = 20;            // scales tried per set of layers; 0: none, plain rounding
+  int grid = 20;            // scales tried per set of layers; 0: none
   bool clip = true;         // search clips of the value projection's weights
   int threads = 0;          // 0: one per core
   Rounding rounding = Rounding::kGptq;
 
-  // Plain rounding, without scales and clips, does not.
+  // Rounding to the nearest without scales and clips needs none.
   bool NeedsText() const { return grid > 0 || clip || rounding != Rounding::kNearest; }
   // Errors: INVALID_ARGUMENT (TUNE_OPTION_INVALID) naming the option.
   absl::Status Validate() const;

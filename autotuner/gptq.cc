@@ -32,8 +32,7 @@ class Outputs {
         groups_(codes.cols / codes.group_size),
         targets_(w.cols, kOutputs),
         scales_(groups_, kOutputs),
-        zeros_(groups_, kOutputs),
-        change_(kOutputs, kLdlBlock) {
+        zeros_(groups_, kOutputs) {
     std::fill(scales_.values.begin(), scales_.values.end(), 1.0f);  // of outputs that are not there
     for (int o = 0; o < count_; ++o) {
       for (int64_t c = 0; c < w.cols; ++c) targets_.row(c)[o] = w.row(first + o)[c];

@@ -11,8 +11,10 @@ with the oracle's of the same file. Needs numpy and `tokenizers`, and for GGUF f
 checkpoint is more than --tolerance nats worse than the numpy implementation, or no better than plain rounding, or when
 the engine's logits differ.
 
-The algorithm, after AutoAWQ 0.2 (awq/quantize/quantizer.py): see quantize(). Samples are consecutive runs of each file,
-so they are not those that kvpareto-tune draws: what is compared is the quality of the search.
+The algorithm, after AutoAWQ 0.2 (awq/quantize/quantizer.py): see quantize(). It rounds to the nearest, as
+`kvpareto-tune awq --rounding=nearest` does; with the default's error compensation a checkpoint should be clearly better.
+Samples are consecutive runs of each file, so they are not those that kvpareto-tune draws: what is compared is the
+quality of the search.
 """
 import argparse
 import json
