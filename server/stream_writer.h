@@ -90,29 +90,33 @@ class StreamWriter {
     queued_bytes_ = 0;
   }
 
-  // Starts the next write, or finishes the call, if it is time to.
+  // Starts the next write, or finishes the call, if it is time to. One thread at a time calls gRPC,
+  // which takes no two calls at once, and looks again when it is back: until then, nothing that
+  // could end the reactor is begun.
   void Pump() {
-    bool finish = false;
-    {
-      const std::lock_guard lock(mutex_);
-      if (finished_) return;
-      finish = queue_.empty() && end_.has_value() && (!writing_ || abandoned_);
-      if (finish) {
-        finished_ = true;
-      } else if (writing_ || queue_.empty()) {
-        return;
-      } else {
-        writing_ = true;
-        current_ = std::move(queue_.front());
-        queue_.pop_front();
-        queued_bytes_ -= current_.Length();
-      }
-    }
-    if (finish) {
-      reactor_->Finish(ToGrpcStatus(*end_, context_));
-    } else {
+    std::unique_lock lock(mutex_);
+    if (calling_ || finished_) return;
+    calling_ = true;
+    while (NextWrite()) {
+      lock.unlock();
       reactor_->StartWrite(&current_);
+      lock.lock();
     }
+    calling_ = false;
+    if (!queue_.empty() || !end_.has_value() || (writing_ && !abandoned_)) return;
+    finished_ = true;
+    const grpc::Status status = ToGrpcStatus(*end_, context_);
+    lock.unlock();
+    reactor_->Finish(status);  // from here on, this may be gone
+  }
+
+  bool NextWrite() {
+    if (writing_ || queue_.empty()) return false;
+    writing_ = true;
+    current_ = std::move(queue_.front());
+    queue_.pop_front();
+    queued_bytes_ -= current_.Length();
+    return true;
   }
 
   Reactor* const reactor_;
@@ -124,6 +128,7 @@ class StreamWriter {
   size_t queued_bytes_ = 0;
   grpc::ByteBuffer current_;  // of the outstanding write
   bool writing_ = false;
+  bool calling_ = false;  // a thread is in Pump, perhaps in StartWrite
   bool abandoned_ = false;
   bool finished_ = false;            // Finish has been called
   std::optional<absl::Status> end_;  // set once

@@ -140,8 +140,8 @@ void InferStream::ReportError(const std::string& id, const absl::Status& status)
     if (writer_.Push(SerializeRaw(ErrorResponse(id, status)))) return;
     end = SlowReader(resources_.stream_buffer_bytes);
   }
-  writer_.End(end);
   CancelRequests();
+  writer_.End(end);
 }
 
 void InferStream::CancelRequests() {
