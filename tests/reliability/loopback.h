@@ -6,6 +6,7 @@
 #include <grpcpp/channel.h>
 #include <grpcpp/create_channel_posix.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,12 +17,15 @@
 namespace kvpareto::reliability {
 
 // A socket that is connected to a port of this machine. `receive_bytes`: a small buffer for what
-// is not read; 0: the system's default.
+// is not read, here and, by small segments, at the sender, whose own buffer grows with them; 0: the
+// system's defaults.
 inline int ConnectTo(int port, int receive_bytes = 0) {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   KVP_CHECK(fd >= 0);
   if (receive_bytes > 0) {
     ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
+    const int segment_bytes = 1024;
+    ::setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &segment_bytes, sizeof(segment_bytes));
   }
   sockaddr_in address{};
   address.sin_family = AF_INET;
