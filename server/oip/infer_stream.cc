@@ -78,15 +78,17 @@ InferStream::InferStream(const GenerateResources& resources, grpc::CallbackServe
       writer_(this, context, resources.stream_buffer_bytes) {}
 
 void InferStream::Continue() {
-  bool read = false;
   bool end = false;
   {
     const std::lock_guard lock(mutex_);
-    read = !reading_ && !no_more_reads_ && running_.size() < max_requests_;
     end = !reading_ && no_more_reads_ && running_.empty();
-    if (read) reading_ = true;
+    if (!reading_ && !no_more_reads_ && running_.size() < max_requests_) {
+      reading_ = true;
+      // Under the lock, for whoever ends the call says first that there are no more reads: gRPC
+      // could let go of a call that has ended before its read is started.
+      StartRead(&read_);
+    }
   }
-  if (read) StartRead(&read_);
   if (end) writer_.End(absl::OkStatus());
 }
 
