@@ -1,6 +1,6 @@
 // A method of a gRPC server and the thread that made the server touch one number without a lock, as
-// an engine's thread and a handler could. With the suppressions that gRPC itself needs, TSan must
-// still say so.
+// an engine's thread and a handler could. Although TSan is told what gRPC orders (grpc_order.cc),
+// it must say so.
 #include <grpcpp/grpcpp.h>
 
 #include <cstdio>
