@@ -135,7 +135,7 @@ TEST_F(EnginePrefixCacheTest, SharedBytesAreReservedAndCountedOnce) {
   std::vector<std::shared_ptr<Collector>> sinks;
   for (int i = 0; i < 8; ++i) sinks.push_back(Submit(make(i)));
   int most = 0;
-  for (int i = 0; i < 2000 && most < 8; ++i) {
+  for (int i = 0; i < 20'000 && most < 8; ++i) {
     const EngineStats stats = engine_->Stats();
     for (const auto& [label, running] : stats.running) most = std::max(most, running);
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
