@@ -3,8 +3,9 @@
 #
 # usage: sanitize.sh [asan] [tsan] [-- GTEST_ARGS...]     both by default
 #
-# asan  ASan and UBSan: the layers that read files and text, the codecs, policies
-# tsan  TSan: what has threads, the request matrices of engine and server too
+# asan  ASan and UBSan: the layers that read files and text, codecs, policies, the scheduler, and the request
+#       matrices of engine and server
+# tsan  TSan: what has threads, those matrices too
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 cd "$ROOT"
@@ -22,7 +23,7 @@ done
 
 suites_of() {
   case $1 in
-    asan) echo base kv ops policy text ;;
+    asan) echo base kv ops policy text scheduler engine_matrix server_matrix ;;
     tsan) echo thread_pool scheduler engine engine_matrix server_matrix ;;
   esac
 }
