@@ -5,7 +5,7 @@
 #
 # asan   ASan and UBSan: the layers that read files and text, codecs, policies
 # tsan   TSan: what has threads, with the engine's request matrix
-# --all  under TSan also the server's request matrix, under ASan the scheduler and both: six minutes more of two cores
+# --all  under TSan also the server's request matrix, under ASan the scheduler and both: minutes more to build
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 cd "$ROOT"
