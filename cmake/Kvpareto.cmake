@@ -58,7 +58,8 @@ endfunction()
 
 # kvpareto_test(NAME [ONE_PROCESS] [DEPS...]): one test binary from all *_test.cc (and helpers) of the current folder. Each
 # test is a process and a case of ctest; with ONE_PROCESS all of them are one, for a thousand processes start for longer
-# than their tests run.
+# than their tests run. Release compiles what is tested at -O3, but the tests, a third of the build, at -O1: a quarter of
+# their time. Not those with ONE_PROCESS, which compute for long themselves.
 function(kvpareto_test name)
   cmake_parse_arguments(ARG "ONE_PROCESS" "" "" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
@@ -71,6 +72,7 @@ function(kvpareto_test name)
   if(ARG_ONE_PROCESS)
     add_test(NAME ${name}/all COMMAND ${name}_test --gtest_brief=1)
   else()
+    target_compile_options(${name}_test PRIVATE $<$<CONFIG:Release>:-O1>)
     gtest_discover_tests(${name}_test DISCOVERY_MODE PRE_TEST TEST_PREFIX ${name}/)
   endif()
 endfunction()

@@ -4,8 +4,8 @@
 # usage: sanitize.sh [--all] [asan] [tsan] [-- GTEST_ARGS...]     both by default
 #
 # asan   ASan and UBSan: the layers that read files and text, codecs, policies
-# tsan   TSan: what has threads, with the engine's request matrix
-# --all  under TSan also the server's request matrix, under ASan the scheduler and both: minutes more to build
+# tsan   TSan: what has threads, with both request matrices
+# --all  under ASan also the scheduler and both request matrices: minutes more to build
 set -euo pipefail
 source "$(dirname "$0")/common.sh"
 cd "$ROOT"
@@ -25,7 +25,7 @@ done
 suites_of() {
   case $1 in
     asan) echo base kv ops policy text ${all:+scheduler engine_matrix server_matrix} ;;
-    tsan) echo thread_pool scheduler engine engine_matrix ${all:+server_matrix} ;;
+    tsan) echo thread_pool scheduler engine engine_matrix server_matrix ;;
   esac
 }
 # program PRESET SUITE
