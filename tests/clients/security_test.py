@@ -158,6 +158,7 @@ class TokenTest(unittest.TestCase):
         def classes() -> set:
             return {json.loads(x)["class"] for x in self.server.log if '"batch"' in x and "request finished" in x}
         self.complete(BATCH_TOKEN)
+        wait_until(classes, "the request is not logged")
         self.assertEqual(classes(), {"batch"})  # the first class of the identity
         with self.assertRaises(openai.PermissionDeniedError) as caught:
             self.complete(TOKEN, extra_body={"kv": {"service_class": "batch"}})
