@@ -3,7 +3,9 @@
 // it must say so.
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <cstdio>
+#include <thread>
 
 #include "kvpareto/v1/model.grpc.pb.h"
 
@@ -38,12 +40,18 @@ int main() {
   const auto server = builder.BuildAndStart();
   const auto stub = ModelService::NewStub(
       grpc::CreateChannel("127.0.0.1:" + std::to_string(port), grpc::InsecureChannelCredentials()));
-  for (int i = 0; i < 100; ++i) {
-    CountCall();
-    grpc::ClientContext context;
-    ListModelsResponse response;
-    stub->ListModels(&context, {}, &response);
-  }
+  // While calls are under way, so that nothing orders the two by chance.
+  std::atomic<bool> done = false;
+  std::thread caller([&] {
+    for (int i = 0; i < 100; ++i) {
+      grpc::ClientContext context;
+      ListModelsResponse response;
+      stub->ListModels(&context, {}, &response);
+    }
+    done.store(true, std::memory_order_relaxed);
+  });
+  while (!done.load(std::memory_order_relaxed)) CountCall();
+  caller.join();
   std::printf("%d calls\n", calls);
   server->Shutdown();
 }
