@@ -71,7 +71,7 @@ class CudaBackend : public Backend {
   }
   std::optional<DeviceMemoryInfo> DeviceMemory() const override { return device_->Memory(); }
   absl::StatusOr<std::unique_ptr<Weight>> LoadWeight(std::span<const TensorView> stacked) override {
-    KVP_ASSIGN_OR_RETURN(auto weight, DeviceWeight::Load(stacked, *device_));
+    KVP_ASSIGN_OR_RETURN(auto weight, DeviceWeight::Load(stacked, *device_, weights_));
     return std::unique_ptr<Weight>(std::move(weight));
   }
 
@@ -107,6 +107,7 @@ class CudaBackend : public Backend {
   cuda::StoreParams ParamsOf(const StoreKvArgs& args);
 
   const std::unique_ptr<Device> device_;
+  cuda::DevicePool weights_;
   const std::unique_ptr<cuda::Linear> linear_;
   cuda::Attention attention_;
   cuda::Sealer sealer_;

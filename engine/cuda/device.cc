@@ -33,11 +33,6 @@ absl::StatusOr<std::unique_ptr<DeviceMemory>> DeviceMemory::Create(size_t bytes)
 
 DeviceMemory::~DeviceMemory() { cudaFree(data_); }
 
-size_t DeviceMemory::resident_bytes() const {
-  constexpr size_t kPage = size_t{2} << 20;
-  return bytes_ > kPage / 2 ? (bytes_ + kPage - 1) / kPage * kPage : bytes_;
-}
-
 absl::StatusOr<std::unique_ptr<PinnedMemory>> PinnedMemory::Create(size_t bytes) {
   void* data = nullptr;
   const cudaError_t error = cudaMallocHost(&data, std::max<size_t>(bytes, 1));

@@ -31,9 +31,6 @@ class DeviceMemory : public DeviceBuffer {
 
   std::byte* data() override { return data_; }
   size_t bytes() const override { return bytes_; }
-  // What it takes of the device: cudaMalloc gives whole pages of 2 MiB to what is larger than half
-  // of one; smaller pieces share pages.
-  size_t resident_bytes() const;
 
  private:
   DeviceMemory(std::byte* data, size_t bytes) : data_(data), bytes_(bytes) {}

@@ -7,6 +7,7 @@
 
 #include "engine/base/tensor.h"
 #include "engine/cuda/device.h"
+#include "engine/cuda/device_pool.h"
 #include "engine/cuda/pack_matrix.h"
 #include "engine/cuda/packed_matrix.h"
 #include "engine/ops/backend.h"
@@ -18,7 +19,7 @@ class DeviceWeight : public Weight {
   // Errors: UNIMPLEMENTED (WEIGHT_SHAPE) for anything but matrices of equal cols, or vectors, of
   // whole blocks; RESOURCE_EXHAUSTED (DEVICE_MEMORY).
   static absl::StatusOr<std::unique_ptr<DeviceWeight>> Load(std::span<const TensorView> stacked,
-                                                            Device& device);
+                                                            Device& device, DevicePool& pool);
   // A matrix that is already packed in device memory, which the weight takes over.
   static std::unique_ptr<DeviceWeight> FromPacked(const PackedMatrix& matrix,
                                                   std::unique_ptr<DeviceMemory> memory);
@@ -28,19 +29,19 @@ class DeviceWeight : public Weight {
   size_t resident_bytes() const override;
 
   bool is_vector() const { return matrices_.empty(); }
-  const float* vector() const { return reinterpret_cast<const float*>(memory_[0]->data()); }
+  const float* vector() const { return reinterpret_cast<const float*>(memory_[0].data); }
   // In row order: stacked tensors, joined where they are of one form.
   std::span<const PackedMatrix> matrices() const { return matrices_; }
 
  private:
   DeviceWeight() = default;
-  absl::Status LoadVectors(std::span<const TensorView> stacked, Device& device);
-  absl::Status LoadMatrix(const HostMatrix& host, Device& device);
+  absl::Status LoadVectors(std::span<const TensorView> stacked, Device& device, DevicePool& pool);
+  absl::Status LoadMatrix(const HostMatrix& host, Device& device, DevicePool& pool);
 
   int rows_ = 0;
   int cols_ = 0;
   std::vector<PackedMatrix> matrices_;
-  std::vector<std::unique_ptr<DeviceMemory>> memory_;
+  std::vector<DevicePiece> memory_;
 };
 
 }  // namespace kvpareto::cuda
