@@ -18,10 +18,14 @@ struct Nothing {};
 template <ParamKind kKind>
 struct StoredParams;
 
-template <>
-struct StoredParams<ParamKind::kHalfOffset> {
+// Two fp16 numbers for each row.
+struct HalfPairs {
   using Group = uint2;
   using Super = Nothing;
+};
+
+template <>
+struct StoredParams<ParamKind::kHalfOffset> : HalfPairs {
   static __device__ __forceinline__ GroupPair Get(uint2 group, Nothing) {
     const float2 first = UnpackF16(group.x), second = UnpackF16(group.y);
     return {{first.x, second.x}, {first.y, second.y}};
@@ -29,12 +33,11 @@ struct StoredParams<ParamKind::kHalfOffset> {
 };
 
 template <>
-struct StoredParams<ParamKind::kHalfZero> {
-  using Group = uint2;
-  using Super = Nothing;
+struct StoredParams<ParamKind::kHalfZero> : HalfPairs {
   static __device__ __forceinline__ GroupPair Get(uint2 group, Nothing) {
-    const float2 first = UnpackF16(group.x), second = UnpackF16(group.y);
-    return {{first.x, second.x}, {-first.x * first.y, -second.x * second.y}};
+    const GroupPair pair = StoredParams<ParamKind::kHalfOffset>::Get(group, {});
+    return {{pair.scale[0], pair.scale[1]},
+            {-pair.scale[0] * pair.offset[0], -pair.scale[1] * pair.offset[1]}};
   }
 };
 
