@@ -13,7 +13,7 @@ template <int D>
 __device__ void LoadQueries(const DecodeAttentionParams& p, const DecodeSequence& sequence,
                             QueryTile<D>& queries) {
   const int group = p.heads / p.kv_heads, row_blocks = (group + kDecodeRows - 1) / kDecodeRows;
-  const int kv_head = blockIdx.y / row_blocks, first_head = blockIdx.y % row_blocks * kDecodeRows;
+  const int kv_head = blockIdx.x / row_blocks, first_head = blockIdx.x % row_blocks * kDecodeRows;
   const float* from = p.q + size_t(sequence.row) * p.q_stride + (kv_head * group + first_head) * D;
   for (int i = threadIdx.x; i < kDecodeRows * D; i += kDecodeThreads) {
     const int r = i / D, c = i % D;
@@ -45,8 +45,8 @@ __device__ void StoreState(const DecodeState<D>& state, MergeBuffer<D>& buffer) 
 
 template <int D, int kTokens>
 __device__ void RunOpenItem(const DecodeAttentionParams& p, const DecodeItem& item,
-                            const DecodeSequence& sequence, QueryTile<D>& queries, int kv_head,
-                            MergeBuffer<D>& buffer) {
+                            QueryTile<D>& queries, int kv_head, MergeBuffer<D>& buffer) {
+  const DecodeSequence& sequence = p.sequences[item.sequence];
   DecodeState<D> state;
   OpenReader<D, kTokens> reader(p.windows + item.first, item.count, sequence, kv_head);
   WaitForEarlierKernels();
@@ -71,8 +71,9 @@ struct NoReader {
   };
 };
 
-// Grid: items x (KV heads, blocks of 8 of their query heads). Reader: of sealed tiles; NoReader
-// where there are none, and open windows are read in larger pieces.
+// Grid: (KV heads, blocks of 8 of their query heads) x items, so that blocks that run at once read
+// the same extents. Reader: of sealed tiles; NoReader where there are none, and open windows are
+// read in larger pieces.
 // Blocks per multiprocessor, from what tiles take of its shared memory (228 KB on H100) and what
 // registers allow.
 template <int D, typename Reader>
@@ -89,14 +90,14 @@ __global__ void __launch_bounds__(kDecodeThreads, (BlocksPerMultiprocessor<D, Re
   // before the queries are there.
   extern __shared__ __align__(128) uint8_t bytes[];
   auto& shared = *reinterpret_cast<DecodeShared<D, Reader>*>(bytes);
-  const DecodeItem item = p.items[blockIdx.x];
+  const DecodeItem item = p.items[blockIdx.y];
   if (item.count == 0) return;
   const DecodeSequence sequence = p.sequences[item.sequence];
-  const int row_blocks = gridDim.y / p.kv_heads, kv_head = blockIdx.y / row_blocks;
+  const int row_blocks = gridDim.x / p.kv_heads, kv_head = blockIdx.x / row_blocks;
   if constexpr (std::is_same_v<Reader, NoReader>) {
-    RunOpenItem<D, 32>(p, item, sequence, shared.queries, kv_head, shared.merge);
+    RunOpenItem<D, 32>(p, item, shared.queries, kv_head, shared.merge);
   } else if (item.open) {
-    RunOpenItem<D, 16>(p, item, sequence, shared.queries, kv_head, shared.merge);
+    RunOpenItem<D, 16>(p, item, shared.queries, kv_head, shared.merge);
   } else {
     const int warp = threadIdx.x / 32;
     Reader reader(shared.queries, shared.stages[warp], threadIdx.x % 32);
@@ -116,7 +117,7 @@ __global__ void __launch_bounds__(kDecodeThreads, (BlocksPerMultiprocessor<D, Re
 
 template <int D, typename Reader>
 void Launch(const DecodeAttentionParams& p, LaunchQueue& queue) {
-  const dim3 grid(p.num_items, p.kv_heads * DecodeRowBlocks(p.heads, p.kv_heads));
+  const dim3 grid(p.kv_heads * DecodeRowBlocks(p.heads, p.kv_heads), p.num_items);
   constexpr size_t kShared = sizeof(DecodeShared<D, Reader>);
   static const bool allowed =
       (AllowLargeShared(reinterpret_cast<const void*>(DecodeKernel<D, Reader>)), true);
@@ -124,36 +125,50 @@ void Launch(const DecodeAttentionParams& p, LaunchQueue& queue) {
   queue.Add(DecodeKernel<D, Reader>, {grid, kDecodeThreads, kShared, true}, p);
 }
 
-// Calls f with the tag of a supported pair's reader; false when there is none.
-template <typename T>
-struct Tag {
-  using type = T;
-};
-template <int D, int kKeyBits, int kValueBits, typename F>
-bool VisitPair(kv::CodecId k, kv::CodecId v, F& f) {
-  bool key_token = false, key_channel = false, value = false;
-  kv::VisitCodec(k, [&](auto tag) {
-    using Codec = typename decltype(tag)::type;
-    key_token = std::is_same_v<Codec, kv::IntCodec<kKeyBits, kv::PerToken<0>>>;
-    key_channel = std::is_same_v<Codec, kv::IntCodec<kKeyBits, kv::PerChannel>>;
-  });
-  kv::VisitCodec(v, [&](auto tag) {
-    value = std::is_same_v<typename decltype(tag)::type, kv::IntCodec<kValueBits, kv::PerToken<0>>>;
-  });
-  if (!value) return false;
-  if (key_token) f(Tag<SealedReader<D, kKeyBits, false, kValueBits>>{});
-  if (key_channel) f(Tag<SealedReader<D, kKeyBits, true, kValueBits>>{});
-  return key_token || key_channel;
+using kv::IntCodec;
+using kv::PerChannel;
+using kv::PerToken;
+
+// Pairs of keys and values that have a kernel. To add one: a line here.
+template <int D>
+using SealedReaders =
+    kv::TypeList<SealedReader<D, IntCodec<8, PerToken<0>>, IntCodec<8, PerToken<0>>>,
+                 SealedReader<D, IntCodec<8, PerToken<0>>, IntCodec<4, PerToken<0>>>,
+                 SealedReader<D, IntCodec<4, PerToken<0>>, IntCodec<4, PerToken<0>>>,
+                 SealedReader<D, IntCodec<4, PerToken<0>>, IntCodec<2, PerToken<0>>>,
+                 SealedReader<D, IntCodec<2, PerToken<0>>, IntCodec<2, PerToken<0>>>,
+                 SealedReader<D, IntCodec<8, PerChannel>, IntCodec<8, PerToken<0>>>,
+                 SealedReader<D, IntCodec<8, PerChannel>, IntCodec<4, PerToken<0>>>,
+                 SealedReader<D, IntCodec<6, PerChannel>, IntCodec<6, PerToken<0>>>,
+                 SealedReader<D, IntCodec<6, PerChannel>, IntCodec<4, PerToken<0>>>,
+                 SealedReader<D, IntCodec<4, PerChannel>, IntCodec<4, PerToken<0>>>,
+                 SealedReader<D, IntCodec<4, PerChannel>, IntCodec<4, PerToken<32>>>,
+                 SealedReader<D, IntCodec<4, PerChannel>, IntCodec<3, PerToken<0>>>,
+                 SealedReader<D, IntCodec<4, PerChannel>, IntCodec<2, PerToken<0>>>,
+                 SealedReader<D, IntCodec<4, PerChannel>, IntCodec<2, PerToken<32>>>,
+                 SealedReader<D, IntCodec<3, PerChannel>, IntCodec<3, PerToken<0>>>,
+                 SealedReader<D, IntCodec<2, PerChannel>, IntCodec<2, PerToken<0>>>,
+                 SealedReader<D, IntCodec<2, PerChannel>, IntCodec<2, PerToken<32>>>>;
+
+template <typename Codec>
+bool Is(kv::CodecId id) {
+  bool same = false;
+  kv::VisitCodec(id, [&](auto tag) { same = std::is_same_v<typename decltype(tag)::type, Codec>; });
+  return same;
 }
 
+// Calls f with the tag of the pair's reader; false when there is none.
 template <int D, typename F>
 bool VisitReader(kv::CodecId k, kv::CodecId v, F f) {
   if (k == kv::CodecId::kBf16 && v == kv::CodecId::kBf16) {
-    f(Tag<NoReader>{});
+    f(kv::CodecTag<NoReader>{});
     return true;
   }
-  return VisitPair<D, 8, 8>(k, v, f) || VisitPair<D, 8, 4>(k, v, f) ||
-         VisitPair<D, 4, 4>(k, v, f) || VisitPair<D, 4, 2>(k, v, f) || VisitPair<D, 2, 2>(k, v, f);
+  return [&]<typename... Readers>(kv::TypeList<Readers...>) {
+    return ((Is<typename Readers::Keys>(k) && Is<typename Readers::Values>(v) &&
+             (f(kv::CodecTag<Readers>{}), true)) ||
+            ...);
+  }(SealedReaders<D>{});
 }
 
 }  // namespace

@@ -39,6 +39,7 @@ struct OpenWindow {
 // up the grid, whose size shall not change with every block of a sequence.
 struct DecodeItem {
   int32_t sequence = 0;
+  int32_t part = 0;  // parts are merged in this order
   int32_t first = 0;
   int32_t count = 0;
   int32_t open = 0;
@@ -49,7 +50,7 @@ struct DecodeSequence {
   int32_t oldest_position = 0;  // older keys are out of the sliding window
   int32_t first_sealed_position = 0;
   int32_t first_tile = 0;  // in `tiles`, of the sequence
-  int32_t first_item = 0;
+  int32_t first_item = 0;  // of its items in `partial`
   int32_t num_items = 0;
   TilePlaces sealed;
   TilePlaces open[3];  // blocks; sink; sealed tiles that were decoded first

@@ -38,6 +38,7 @@ class OpenReader {
 
   // The warp's sub-windows of kTokens slots: every kDecodeWarps-th of those of all windows. The
   // first is on its way to the L2 cache before the queries are there.
+  // `sequence`: in device memory.
   __device__ OpenReader(const OpenWindow* windows, int num_windows, const DecodeSequence& sequence,
                         int kv_head)
       : lane_(threadIdx.x % 32),
@@ -45,7 +46,8 @@ class OpenReader {
         q_(lane_ % 4),
         windows_(windows),
         count_(num_windows * kParts),
-        sequence_(sequence),
+        places_(sequence.open),
+        oldest_position_(sequence.oldest_position),
         kv_head_(kv_head) {
     const int warp = threadIdx.x / 32;
     if (warp < count_) Prefetch(windows_[warp / kParts], warp);
@@ -58,7 +60,7 @@ class OpenReader {
       const OpenWindow window = windows_[i / kParts];
       const int first = SlotOf(i);
       if (first >= window.end || first + kTokens <= window.begin) continue;
-      Add(window, first, sequence_.oldest_position, KeysOf(window), ValuesOf(window), state);
+      Add(window, first, oldest_position_, KeysOf(window), ValuesOf(window), state);
     }
   }
 
@@ -73,11 +75,11 @@ class OpenReader {
   // First slot of sub-window i, counted from its window's first.
   static __device__ __forceinline__ int SlotOf(int i) { return i % kParts * kTokens; }
   __device__ __forceinline__ const std::byte* KeysOf(const OpenWindow& window) const {
-    const TilePlaces& places = sequence_.open[window.places];
+    const TilePlaces& places = places_[window.places];
     return window.data + places.k_offset + size_t(kv_head_) * places.k_stride;
   }
   __device__ __forceinline__ const std::byte* ValuesOf(const OpenWindow& window) const {
-    const TilePlaces& places = sequence_.open[window.places];
+    const TilePlaces& places = places_[window.places];
     return window.data + places.v_offset + size_t(kv_head_) * places.v_stride;
   }
 
@@ -211,7 +213,8 @@ class OpenReader {
   const int lane_, g_, q_;
   const OpenWindow* const windows_;
   const int count_;  // of sub-windows of all warps
-  const DecodeSequence& sequence_;
+  const TilePlaces* const places_;
+  const int oldest_position_;
   const int kv_head_;
   uint32_t high_[kSteps][2];  // queries as bf16
   uint32_t low_[kSteps][2];   // what rounding lost

@@ -12,9 +12,11 @@ using kv::CodecId;
 using kv::kBlockTokens;
 
 // A part has at least so many tiles: shorter ones would spend their time on merging. Five for each
-// warp where a sequence is long enough to keep the device busy all the same, else three, or two of
-// open ones, which are larger.
+// warp where a sequence is long enough to keep the device busy all the same, four from kManyTiles
+// on (8 equal parts of 8192 tokens), else three, or two of open ones, which are larger.
 constexpr int kLongPartTiles = 20;
+constexpr int kVeryManyTiles = 256;
+constexpr int kMidPartTiles = 16;
 constexpr int kManyTiles = 112;
 constexpr int kMinPartTiles = 12;
 constexpr int kMinOpenPartTiles = 8;
@@ -233,6 +235,10 @@ void DecodePlanner::Build(const AttentionArgs& args, std::span<const Member> mem
   tables.sequences.clear();
   tables.epoch = -1;
   for (const Member& member : members) Add(args, member, tables);
+  // Long ones first: what is left at the end, when fewer blocks run than could, is short.
+  std::ranges::stable_sort(tables.items, [](const DecodeItem& a, const DecodeItem& b) {
+    return a.open != b.open ? a.open < b.open : a.count > b.count;
+  });
   tables.num_items = static_cast<int>(RoundUp(tables.items.size()));
   if (!tables.items.empty()) tables.items.resize(tables.num_items);
 }
@@ -286,8 +292,11 @@ int DecodePlanner::PartTiles(const AttentionArgs& args, const kv::LayerCodecs& c
   };
   const int most = DecodeBlocksAtOnce(codecs.k, codecs.v, args.head_dim);
   const bool open = codecs.k == CodecId::kBf16 && codecs.v == CodecId::kBf16;
-  const int least = open ? std::clamp(tiles(kBusyBlocks), kMinOpenPartTiles, kMostOpenPartTiles)
-                         : (count < kManyTiles ? kMinPartTiles : kLongPartTiles);
+  const int sealed = count >= kVeryManyTiles ? kLongPartTiles
+                     : count >= kManyTiles   ? kMidPartTiles
+                                             : kMinPartTiles;
+  const int least =
+      open ? std::clamp(tiles(kBusyBlocks), kMinOpenPartTiles, kMostOpenPartTiles) : sealed;
   return DivideUp(std::max(least, tiles(most)), 4) * 4;
 }
 
@@ -340,6 +349,7 @@ void DecodePlanner::Add(const AttentionArgs& args, const Member& member, Tables&
   }
   add_items(first_window, static_cast<int>(tables.windows.size()) - first_window, true);
   to.num_items = static_cast<int>(tables.items.size()) - to.first_item;
+  for (int i = 0; i < to.num_items; ++i) tables.items[to.first_item + i].part = i;
   KVP_CHECK(to.num_items <= kMaxParts) << to.num_items;
   tables.sequences.push_back(to);
 }

@@ -1,97 +1,46 @@
 // A warp's share of sealed tiles of integer codes, dequantized in registers. Whole tiles, codes and
 // parameters, are copied to shared memory ahead of their use.
 //
-// Codes enter the products as fp16 numbers 1024 + code * 2^shift, made by one byte permutation and
-// one mask: the pair of codes of two neighbouring elements (tile.h) is one register of an A
-// operand. Scales and zero points stay outside:
+// Codes enter the products as they are (lane_codes.cuh). Scales and zero points stay outside:
 //   keys per token:    s . (sum q (code - z)) = s (sum q code - z sum q)
-//   keys per channel:  the query is multiplied by the channels' scales, tile by tile
-//   values per token:  the probability is multiplied by the token's scale
-// The 1024 and the shift come off the sums. Queries are rounded to fp16, 2^-12 relative: a tenth of
-// what 8-bit codes are off.
+//   keys per channel:  the query is multiplied by the channels' scales, tile by tile, and one more
+//                      product sums it up, and its products with the zero points
+//   values:            the probability is multiplied by the token's scale, once for each group of
+//                      channels that has its own
+// The 1024 and the shift come off the sums. Queries are rounded to fp16, 2^-12 relative, and again
+// when they are multiplied by scales: a tenth of what 8-bit codes are off.
 #pragma once
 
 #include "engine/cuda/decode_open.cuh"
+#include "engine/cuda/lane_codes.cuh"
 #include "engine/kv/codec_list.h"
 
 namespace kvpareto::cuda {
 
-// Two neighbouring codes of `word`: bytes 2 half and 2 half + 1, the code that begins at bit kShift
-// of each.
-template <int kBits, int kShift>
-__device__ __forceinline__ uint32_t ExpandCodes(uint32_t word, int half) {
-  const uint32_t spread = __byte_perm(word, 0x64646464u, half == 0 ? 0x4140 : 0x4342);
-  if constexpr (kBits == 8) return spread;
-  constexpr uint32_t kMask = ((1u << kBits) - 1) << kShift;
-  return spread & (0xff00ff00u | kMask | kMask << 16);
-}
-constexpr float kCodeBias = 1024.0f;
-
-template <int kWords>
-__device__ __forceinline__ void ReadShared(const std::byte* from, uint32_t (&to)[kWords]) {
-  static_assert(kWords == 1 || kWords == 2 || kWords == 4);
-  if constexpr (kWords == 1) {
-    to[0] = *reinterpret_cast<const uint32_t*>(from);
-  } else if constexpr (kWords == 2) {
-    const uint2 v = *reinterpret_cast<const uint2*>(from);
-    to[0] = v.x, to[1] = v.y;
-  } else {
-    const uint4 v = *reinterpret_cast<const uint4*>(from);
-    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
-  }
-}
-
-// The keys of a lane: row g of score tile i is token TokenOf(i, g), kBits in a row per lane and
-// code of a byte.
-template <int kBits>
-struct TokenOrder {
-  static constexpr int kBytes = 2 * kBits;  // of a lane in a row of keys
-  static constexpr int kPerByte = 8 / kBits;
-  // First of the kBits tokens whose codes begin at bit `sub * kBits` of row g's bytes.
-  static __device__ __forceinline__ int First(int sub, int g) {
-    const int unit = g * kBytes / 32, in_unit = g * kBytes % 32;
-    return unit * (128 / kBits) + sub * 16 + in_unit / 2;
-  }
-  static __device__ __forceinline__ int TokenOf(int i, int g) {
-    return First(i / kBits, g) + i % kBits;
-  }
-};
-
-// The fp16 or int16 parameters of a lane's eight tokens.
-template <int kBits>
-struct TokenParams {
-  static constexpr int kWords = kBits / 2;
-  uint32_t raw[8 / kBits][kWords];
-
-  __device__ __forceinline__ void Load(const std::byte* from, int g) {
-#pragma unroll
-    for (int sub = 0; sub < 8 / kBits; ++sub) {
-      ReadShared<kWords>(from + 2 * TokenOrder<kBits>::First(sub, g), raw[sub]);
-    }
-  }
-  __device__ __forceinline__ float AsF16(int i) const {
-    const float2 pair = UnpackF16(raw[i / kBits][i % kBits / 2]);
-    return i % 2 == 0 ? pair.x : pair.y;
-  }
-  __device__ __forceinline__ float AsInt(int i) const {
-    const float2 pair = Int16ToFloat(raw[i / kBits][i % kBits / 2]);
-    return i % 2 == 0 ? pair.x : pair.y;
-  }
-};
-
-// kChannel: keys per channel instead of per token.
-template <int D, int kKeyBits, bool kChannel, int kValueBits>
+// KeyCodec: IntCodec per token or per channel. ValueCodec: IntCodec per token, also in groups.
+template <int D, typename KeyCodec, typename ValueCodec>
 class SealedReader {
  public:
+  using Keys = KeyCodec;
+  using Values = ValueCodec;
+  static constexpr bool kChannel = Keys::kGranularity == kv::Granularity::kPerChannel;
+  static_assert(kChannel || Keys::kGroupChannels == 0);
+  static_assert(Values::kGranularity == kv::Granularity::kPerToken);
   static constexpr int kSteps = D / 16;
-  using Keys = std::conditional_t<kChannel, kv::IntCodec<kKeyBits, kv::PerChannel>,
-                                  kv::IntCodec<kKeyBits, kv::PerToken<0>>>;
-  using Values = kv::IntCodec<kValueBits, kv::PerToken<0>>;
-  using Order = TokenOrder<kKeyBits>;
-  // Codes of a lane in a row of keys or values.
-  static constexpr int kKeyWords = kKeyBits / 2;
-  static constexpr int kValueWords = D * kValueBits / 128;
-  static constexpr int kLoadWords = kValueWords < 4 ? kValueWords : 4;
+  static constexpr int kKeyLow = LowBits(Keys::kBits);
+  static constexpr int kKeyWords = kKeyLow / 2;  // of a lane in a row
+  using Order = TokenOrder<kKeyLow>;
+  using KeyCodes = LaneCodes<Keys::kBits, kKeyWords, kKeyWords>;
+
+  // Values are multiplied 16 channels at a time, kPerByte of these to a word. Where groups have
+  // scales of their own, a word of all lanes lies in one group.
+  static constexpr int kPerByte = 8 / LowBits(Values::kBits);
+  static constexpr int kGroups = D / Values::Policy::Width(D);
+  static constexpr int kGroupTiles = D / 16 / kGroups;
+  static constexpr int kGroupWords = (kGroupTiles + kPerByte - 1) / kPerByte;
+  static constexpr int kLoadWords = kGroups > 1 ? 1 : kGroupWords < 4 ? kGroupWords : 4;
+  static_assert(kGroups == 1 || LowBits(Values::kBits) == Values::kBits);
+  using ValueCodes = LaneCodes<Values::kBits, kGroupWords, kLoadWords>;
 
   // One tile: keys of the next are copied while the values of this one are used, and the other way
   // round.
@@ -117,7 +66,7 @@ class SealedReader {
 
   // `position`: of tiles[0]'s first token.
   __device__ void Run(int position, int oldest_position, DecodeState<D>& state) {
-    if constexpr (!kChannel) RoundQueries();
+    RoundQueries();
 #pragma unroll 1
     for (int i = warp_; i < count_; i += kDecodeWarps) {
       // Two groups of copies are under way, keys and values in turn: the older one is wanted.
@@ -142,11 +91,9 @@ class SealedReader {
 
   // Output channel of row g of channel tile n.
   static __device__ __forceinline__ int ChannelOf(int n, int g) {
-    constexpr int kPerByte = 8 / kValueBits;
     const int half = n % 2, sub = n / 2 % kPerByte, word = n / 2 / kPerByte;
-    const int load = word / kLoadWords;
-    const int byte = load * 32 * kLoadWords + g * 4 * kLoadWords;
-    return byte / 32 * (128 / kValueBits) + sub * 16 + byte % 32 / 2 + word % kLoadWords * 2 + half;
+    const int byte = word / kLoadWords * 32 * kLoadWords + g * 4 * kLoadWords;
+    return byte / 32 * (16 * kPerByte) + sub * 16 + byte % 32 / 2 + word % kLoadWords * 2 + half;
   }
 
  private:
@@ -190,81 +137,92 @@ class SealedReader {
     query_sum_ = SumsOfQueries(sum, q_);
   }
 
-  // Scores of the tiles whose codes begin at bit kSub * kKeyBits.
-  template <int kSub>
-  __device__ __forceinline__ void MultiplyKeys(const Query& query,
-                                               const uint32_t (&keys)[2][kKeyWords],
-                                               float (&sum)[4][4]) {
-#pragma unroll
-    for (int word = 0; word < kKeyWords; ++word) {
-      uint32_t rows[4];
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        rows[r] = ExpandCodes<kKeyBits, kSub * kKeyBits>(keys[r / 2][word], r % 2);
-      }
-      MmaF16(sum[kSub * kKeyWords + word], rows, query.x[0], query.x[1]);
-    }
-    if constexpr (kSub + 1 < Order::kPerByte) MultiplyKeys<kSub + 1>(query, keys, sum);
-  }
-
   __device__ __forceinline__ void Scores(const std::byte* tile, float (&score)[8][2]) {
     float sum[4][4] = {};
-    float2 query_sum = query_sum_, zero_sum = {};
-    float own_sum = 0.0f, own_zero_sum = 0.0f;
+    float channel_sum[4] = {};
 #pragma unroll
     for (int s = 0; s < kSteps; ++s) {
-      uint32_t keys[2][kKeyWords];
+      KeyCodes keys[2];
+      Query query = query_[s];
+      uint32_t zeros[2];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        ReadShared<kKeyWords>(tile + PairOf(s, half, q_) * 16 * kKeyBits + g_ * Order::kBytes,
-                              keys[half]);
+        const int pair = PairOf(s, half, q_);
+        keys[half].Read(tile + pair * Keys::Packing::Bytes(2 * kv::kBlockTokens), g_);
+        if constexpr (kChannel) {
+          query.x[half] = MultiplyF16(query.x[half], ParamPair(tile + Keys::ScaleOffset(D), pair));
+          zeros[half] = SumRow(ParamPair(tile + Keys::ZeroOffset(D), pair));
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        uint32_t rows[4];
+#pragma unroll
+        for (int r = 0; r < 4; ++r) rows[r] = keys[r / 2].Pair(i % kKeyWords, i / kKeyWords, r % 2);
+        MmaF16(sum[i], rows, query.x[0], query.x[1]);
       }
       if constexpr (kChannel) {
-        Query query;
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          query.x[half] = ScaleQuery(tile, PairOf(s, half, q_), own_sum, own_zero_sum);
-        }
-        MultiplyKeys<0>(query, keys, sum);
-      } else {
-        MultiplyKeys<0>(query_[s], keys, sum);
+        const uint32_t rows[4] = {zeros[0], zeros[0], zeros[1], zeros[1]};
+        MmaF16(channel_sum, rows, query.x[0], query.x[1]);
       }
     }
-    TokenParams<kKeyBits> scale, zero;
     if constexpr (kChannel) {
-      query_sum = SumsOfQueries(own_sum, q_);
-      zero_sum = SumsOfQueries(own_zero_sum, q_);
+      ScoresPerChannel(sum, channel_sum, score);
     } else {
-      scale.Load(tile + Keys::ScaleOffset(D), g_);
-      zero.Load(tile + Keys::ZeroOffset(D), g_);
+      ScoresPerToken(tile, sum, score);
     }
+  }
+
+  static __device__ __forceinline__ float UnitOf(int i) {
+    return 1.0f / static_cast<float>(1 << KeyCodes::ShiftOf(i / kKeyLow));
+  }
+
+  __device__ __forceinline__ void ScoresPerToken(const std::byte* tile, const float (&sum)[4][4],
+                                                 float (&score)[8][2]) {
+    TokenParams<kKeyLow> scale, zero;
+    scale.Load(tile + Keys::ScaleOffset(D), g_);
+    zero.Load(tile + Keys::ZeroOffset(D), g_);
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      const float unit = 1.0f / static_cast<float>(1 << (i / kKeyBits * kKeyBits));
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const float of_query = e == 0 ? query_sum.x : query_sum.y;
-        const float codes = (sum[i / 2][i % 2 * 2 + e] - kCodeBias * of_query) * unit;
-        if constexpr (kChannel) {
-          score[i][e] = codes - (e == 0 ? zero_sum.x : zero_sum.y);
-        } else {
-          score[i][e] = scale.AsF16(i) * (codes - zero.AsInt(i) * of_query);
-        }
+        const float of_query = e == 0 ? query_sum_.x : query_sum_.y;
+        const float codes = (sum[i / 2][i % 2 * 2 + e] - kCodeBias * of_query) * UnitOf(i);
+        score[i][e] = scale.AsF16(i) * (codes - zero.AsInt(i) * of_query);
       }
     }
   }
 
-  // A pair of channels of the query times the channels' scales.
-  __device__ __forceinline__ uint32_t ScaleQuery(const std::byte* tile, int pair, float& sum,
-                                                 float& zero_sum) {
-    const auto* scales = reinterpret_cast<const uint32_t*>(tile + Keys::ScaleOffset(D));
-    const auto* zeros = reinterpret_cast<const uint32_t*>(tile + Keys::ZeroOffset(D));
-    float2 x = queries_.Pair(g_, pair);
-    const float2 scale = UnpackF16(scales[pair]), zero = Int16ToFloat(zeros[pair]);
-    x.x *= scale.x;
-    x.y *= scale.y;
-    zero_sum += x.x * zero.x + x.y * zero.y;
-    return Round(x, sum);
+  // `channel_sum`: rows as SumRow has them.
+  __device__ __forceinline__ void ScoresPerChannel(const float (&sum)[4][4],
+                                                   const float (&channel_sum)[4],
+                                                   float (&score)[8][2]) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const float of_query = __shfl_sync(~0u, channel_sum[e], q_);
+      const float zeros = 256.0f * __shfl_sync(~0u, channel_sum[e], 4 + q_) +
+                          __shfl_sync(~0u, channel_sum[e], 8 + q_);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const float offset = kCodeBias * UnitOf(i) * of_query + zeros;
+        score[i][e] = sum[i / 2][i % 2 * 2 + e] * UnitOf(i) - offset;
+      }
+    }
+  }
+
+  // Parameters of a pair of channels.
+  static __device__ __forceinline__ uint32_t ParamPair(const std::byte* params, int pair) {
+    return reinterpret_cast<const uint32_t*>(params)[pair];
+  }
+  // What row g of the product has that sums up queries: row 0 ones, row 1 the upper bytes of the
+  // zero points, which are signed, row 2 their lower bytes; the others do not matter. As fp16
+  // numbers, exact.
+  __device__ __forceinline__ uint32_t SumRow(uint32_t zeros) const {
+    const uint32_t biased =
+        __byte_perm(zeros ^ 0x80008000u, 0x64646464u, g_ == 1 ? 0x4341 : 0x4240);
+    const uint32_t bytes = AddF16(biased, g_ == 1 ? PackF16(-1152.0f, -1152.0f)
+                                                  : PackF16(-kCodeBias, -kCodeBias));
+    return g_ == 0 ? PackF16(1.0f, 1.0f) : bytes;
   }
 
   // Tokens before `begin` are out of the sliding window.
@@ -275,76 +233,84 @@ class SealedReader {
     }
   }
 
-  template <int kSub>
-  __device__ __forceinline__ void MultiplyValues(const Weights& weights,
-                                                 const uint32_t (&values)[2][kValueWords],
-                                                 DecodeState<D>& state) {
-    constexpr int kPerByte = 8 / kValueBits;
+  // Scores become probabilities.
+  __device__ __forceinline__ void Accumulate(const std::byte* tile, float (&score)[8][2],
+                                             float2 keep, DecodeState<D>& state) {
 #pragma unroll
-    for (int word = 0; word < kValueWords; ++word) {
-      uint32_t rows[4];
+    for (auto& of_token : score) {
 #pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        rows[r] = ExpandCodes<kValueBits, kSub * kValueBits>(values[r / 2][word], r % 2);
+      for (int e = 0; e < 2; ++e) {
+        of_token[e] = state.Weight(of_token[e], e);
+        state.l[e] += of_token[e];
       }
-      MmaF16(state.o[word * kPerByte + kSub], rows, weights.first, weights.second);
     }
-    if constexpr (kSub + 1 < kPerByte) MultiplyValues<kSub + 1>(weights, values, state);
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group) AccumulateGroup(tile, group, score, keep, state);
   }
 
-  __device__ __forceinline__ void Accumulate(const std::byte* tile, const float (&score)[8][2],
-                                             float2 keep, DecodeState<D>& state) {
-    TokenParams<kKeyBits> scales, zeros;
-    scales.Load(tile + Values::ScaleOffset(D), g_);
-    zeros.Load(tile + Values::ZeroOffset(D), g_);
-    weight_sum_[0] *= keep.x, weight_sum_[1] *= keep.y;
-    zero_weight_[0] *= keep.x, zero_weight_[1] *= keep.y;
+  __device__ __forceinline__ void AccumulateGroup(const std::byte* tile, int group,
+                                                  const float (&weight)[8][2], float2 keep,
+                                                  DecodeState<D>& state) {
+    constexpr size_t kRowBytes = Values::Packing::Bytes(2 * D);  // two tokens
+    TokenParams<kKeyLow> scales, zeros;
+    scales.Load(tile + Values::ScaleOffset(D) + group * 2 * kv::kBlockTokens, g_);
+    zeros.Load(tile + Values::ZeroOffset(D) + group * 2 * kv::kBlockTokens, g_);
+    float(&weight_sum)[2] = weight_sum_[group];
+    float(&zero_weight)[2] = zero_weight_[group];
+    weight_sum[0] *= keep.x, weight_sum[1] *= keep.y;
+    zero_weight[0] *= keep.x, zero_weight[1] *= keep.y;
+    const int first_word = group * kGroupTiles / kPerByte;
 #pragma unroll
     for (int a = 0; a < 4; ++a) {
       uint32_t p[2];
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int i = 2 * a + h;
-        const float first = state.Weight(score[i][0], 0), second = state.Weight(score[i][1], 1);
-        state.l[0] += first;
-        state.l[1] += second;
         const float scale = scales.AsF16(i), zero = zeros.AsInt(i);
-        p[h] = PackF16(first * scale, second * scale);
+        p[h] = PackF16(weight[i][0] * scale, weight[i][1] * scale);
         const float2 rounded = UnpackF16(p[h]);
-        weight_sum_[0] += rounded.x;
-        weight_sum_[1] += rounded.y;
-        zero_weight_[0] += rounded.x * zero;
-        zero_weight_[1] += rounded.y * zero;
+        weight_sum[0] += rounded.x;
+        weight_sum[1] += rounded.y;
+        zero_weight[0] += rounded.x * zero;
+        zero_weight[1] += rounded.y * zero;
       }
-      uint32_t values[2][kValueWords];
+      ValueCodes values[2];
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        const std::byte* row = tile + Order::TokenOf(2 * a, 2 * q_ + e) / 2 * (D * kValueBits / 4);
-#pragma unroll
-        for (int c = 0; c < kValueWords; c += kLoadWords) {
-          uint32_t(&to)[kLoadWords] = *reinterpret_cast<uint32_t(*)[kLoadWords]>(&values[e][c]);
-          ReadShared<kLoadWords>(row + c * 32 + g_ * 4 * kLoadWords, to);
-        }
+        const int row = Order::TokenOf(2 * a, 2 * q_ + e) / 2;
+        values[e].Read(tile + row * kRowBytes + first_word * 32, g_);
       }
-      MultiplyValues<0>(SwapAndTranspose(p[0], p[1], g_), values, state);
+      const Weights weights = SwapAndTranspose(p[0], p[1], g_);
+#pragma unroll
+      for (int n = group * kGroupTiles; n < (group + 1) * kGroupTiles; ++n) {
+        uint32_t rows[4];
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+          rows[r] = values[r / 2].Pair(n / kPerByte - first_word, n % kPerByte, r % 2);
+        }
+        MmaF16(state.o[n], rows, weights.first, weights.second);
+      }
     }
   }
 
   // Sums of codes into sums of values.
   __device__ __forceinline__ void Finish(DecodeState<D>& state) {
-    float bias[2], zero[2];
 #pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      bias[e] = kCodeBias * DecodeState<D>::QuerySum(weight_sum_[e]);
-      zero[e] = DecodeState<D>::QuerySum(zero_weight_[e]);
-    }
-    constexpr int kPerByte = 8 / kValueBits;
+    for (int group = 0; group < kGroups; ++group) {
+      float bias[2], zero[2];
 #pragma unroll
-    for (int n = 0; n < D / 16; ++n) {
-      const float unit = 1.0f / static_cast<float>(1 << (n % kPerByte * kValueBits));
+      for (int e = 0; e < 2; ++e) {
+        bias[e] = kCodeBias * DecodeState<D>::QuerySum(weight_sum_[group][e]);
+        zero[e] = DecodeState<D>::QuerySum(zero_weight_[group][e]);
+      }
 #pragma unroll
-      for (int c = 0; c < 4; ++c)
-        state.o[n][c] = (state.o[n][c] - bias[c % 2]) * unit - zero[c % 2];
+      for (int n = group * kGroupTiles; n < (group + 1) * kGroupTiles; ++n) {
+        const float unit = 1.0f / static_cast<float>(1 << ValueCodes::ShiftOf(n % kPerByte));
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          state.o[n][c] = (state.o[n][c] - bias[c % 2]) * unit - zero[c % 2];
+        }
+      }
     }
   }
 
@@ -356,10 +322,11 @@ class SealedReader {
   int warp_ = 0;
   size_t k_at_ = 0;  // of the tiles of the KV head inside an extent
   size_t v_at_ = 0;
-  Query query_[kChannel ? 1 : kSteps];
+  Query query_[kSteps];
   float2 query_sum_ = {};
-  float weight_sum_[2] = {};   // of rounded probabilities times scales, of the lane's own keys
-  float zero_weight_[2] = {};  // the same times zero points
+  // By groups of channels.
+  float weight_sum_[kGroups][2] = {};   // of rounded probabilities times scales, of the lane's keys
+  float zero_weight_[kGroups][2] = {};  // the same times zero points
 };
 
 }  // namespace kvpareto::cuda

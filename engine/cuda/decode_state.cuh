@@ -111,16 +111,16 @@ template <int D>
 __device__ void MergeAndStore(const DecodeAttentionParams& p, const DecodeItem& item,
                               const DecodeSequence& sequence, MergeBuffer<D>& buffer) {
   const int group = p.heads / p.kv_heads, row_blocks = (group + kDecodeRows - 1) / kDecodeRows;
-  const int kv_head = blockIdx.y / row_blocks, first_head = blockIdx.y % row_blocks * kDecodeRows;
+  const int kv_head = blockIdx.x / row_blocks, first_head = blockIdx.x % row_blocks * kDecodeRows;
   const int rows = min(kDecodeRows, group - first_head);
   float* const out =
       p.out + size_t(sequence.row) * p.out_stride + (kv_head * group + first_head) * D;
   // A part's state: rows of [D] sums, then m, then l.
   constexpr int kPartFloats = kDecodeRows * (D + 2);
   const auto part = [&](int index) {
-    return p.partial + (size_t(index) * gridDim.y + blockIdx.y) * kPartFloats;
+    return p.partial + (size_t(index) * gridDim.x + blockIdx.x) * kPartFloats;
   };
-  float* const own = part(blockIdx.x);
+  float* const own = part(sequence.first_item + item.part);
   __syncthreads();
   for (int i = threadIdx.x; i < rows * D; i += kDecodeThreads) {
     const int r = i / D, c = i % D;
@@ -147,7 +147,7 @@ __device__ void MergeAndStore(const DecodeAttentionParams& p, const DecodeItem& 
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
-    int32_t* counter = p.counters + item.sequence * gridDim.y + blockIdx.y;
+    int32_t* counter = p.counters + item.sequence * gridDim.x + blockIdx.x;
     buffer.last = atomicAdd(counter, 1) == sequence.num_items - 1;
     if (buffer.last) *counter = 0;
   }

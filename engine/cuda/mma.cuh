@@ -67,6 +67,16 @@ __device__ __forceinline__ uint32_t PackF16(float low, float high) {
 __device__ __forceinline__ float2 UnpackF16(uint32_t pair) {
   return __half22float2(*reinterpret_cast<const __half2*>(&pair));
 }
+__device__ __forceinline__ uint32_t MultiplyF16(uint32_t a, uint32_t b) {
+  const __half2 pair =
+      __hmul2(*reinterpret_cast<const __half2*>(&a), *reinterpret_cast<const __half2*>(&b));
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
+__device__ __forceinline__ uint32_t AddF16(uint32_t a, uint32_t b) {
+  const __half2 pair =
+      __hadd2(*reinterpret_cast<const __half2*>(&a), *reinterpret_cast<const __half2*>(&b));
+  return *reinterpret_cast<const uint32_t*>(&pair);
+}
 __device__ __forceinline__ float2 UnpackBf16(uint32_t pair) {
   return make_float2(__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u));
 }

@@ -31,9 +31,13 @@ constexpr KvName kConfigs[] = {
     {"int4-token", "k=int4-token v=int4-token"},
     {"k8v4", "k=int8-channel v=int4-token"},
 };
-// Whose sealed tiles decode rows read as bf16, decoded before.
-constexpr KvName kDecodedFirst[] = {
+// Other rows of tables. The last has no decode kernel: its sealed tiles are read as bf16, decoded
+// before.
+constexpr KvName kOtherConfigs[] = {
+    {"k6v6", "k=int6-channel v=int6-token"},
     {"k6v4", "k=int6-channel v=int4-token"},
+    {"k4v2-g32", "k=int4-channel v=int2-token-g32"},
+    {"int3", "k=int3-channel v=int3-token"},
     {"int4-g64", "k=int4-token-g64 v=int4-token-g64"},
 };
 
@@ -141,7 +145,7 @@ std::vector<Row> LlamaRows() {
   }
   for (const auto& [count, depth] :
        {std::pair(1, 8192), std::pair(1, 32768), std::pair(16, 8192)}) {
-    for (const KvName& kv : kDecodedFirst) {
+    for (const KvName& kv : kOtherConfigs) {
       add(absl::StrCat("decode ", count, "x", depth, " ", kv.label),
           [&kv, count = count, depth = depth](CudaRuns& b) { DecodeRow(b, kv, count, depth); });
     }

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "engine/cuda/attention_decode.h"
+#include "engine/kv/codec_list.h"
 #include "tests/cpu/attention_fixture.h"
 #include "tests/cuda/cuda_fixture.h"
 
@@ -295,6 +296,13 @@ constexpr Case kCases[] = {
     {.k_codec = "fp8-e4m3", .v_codec = "fp8-e4m3"},
     {.k_codec = "int4-token-g64-smooth", .v_codec = "int4-token-g64"},
     {.k_codec = "int6-channel",
+     .v_codec = "int6-token",
+     .head_dim = 128,
+     .heads = 24,
+     .kv_heads = 2},
+    {.k_codec = "int3-channel", .v_codec = "int3-token", .sink_tokens = 20},
+    {.k_codec = "int4-channel", .v_codec = "int2-token-g32", .recent_blocks = 2},
+    {.k_codec = "int6-channel",
      .v_codec = "int3-token",
      .head_dim = 128,
      .heads = 8,
@@ -371,9 +379,38 @@ TEST_F(MixedAttentionTest, PrefillOfRisingScores) {
   step.Check(false);
 }
 
+// Codes of every width in every place of a tile, parameters of every granularity.
+TEST_F(MixedAttentionTest, EveryPairThatHasADecodeKernel) {
+  int pairs = 0;
+  for (const int head_dim : {64, 128}) {
+    for (int k = 0; k < kv::CodecList::kSize; ++k) {
+      for (int v = 0; v < kv::CodecList::kSize; ++v) {
+        const kv::LayerCodecs codecs = {kv::CodecId(k), kv::CodecId(v)};
+        if (!HasDecodeKernel(codecs.k, codecs.v, head_dim)) continue;
+        const std::string k_name(kv::GetCodecInfo(codecs.k).name);
+        const std::string v_name(kv::GetCodecInfo(codecs.v).name);
+        const Case shape = {.k_codec = k_name.c_str(),
+                            .v_codec = v_name.c_str(),
+                            .head_dim = head_dim,
+                            .heads = 14,
+                            .kv_heads = 2,
+                            .sink_tokens = 16,
+                            .sliding_window = head_dim == 64 ? 700 : 0};
+        SCOPED_TRACE(testing::PrintToString(shape));
+        Step step(*Gpu(), shape,
+                  {{.length = 1000, .rows = 1, .decode = true},
+                   {.length = 65 + 16, .rows = 1, .decode = true}});
+        ASSERT_NO_FATAL_FAILURE(step.Check(false));
+        ++pairs;
+      }
+    }
+  }
+  EXPECT_GE(pairs, 2 * 18);
+}
+
 // A row's result depends on its own sequence only.
 TEST_F(MixedAttentionTest, DecodeDoesNotDependOnTheBatch) {
-  for (const char* k_codec : {"int4-channel", "int6-channel"}) {
+  for (const char* k_codec : {"int4-channel", "int4-block"}) {
     const Case shape = {
         .k_codec = k_codec, .v_codec = "int4-token", .head_dim = 128, .heads = 8, .kv_heads = 2};
     std::vector<Query> queries = {{.length = 1500, .rows = 1, .decode = true}};
