@@ -1,6 +1,7 @@
 // Rounding with error compensation, on Hessians of known structure.
 #include "autotuner/gptq.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "autotuner/awq_module.h"
@@ -110,6 +111,30 @@ TEST(Gptq, CompensatesErrorsOfCorrelatedInputs) {
   EXPECT_EQ(codes.scales, nearest.scales);
   EXPECT_EQ(codes.zeros, nearest.zeros);
   EXPECT_LT(ErrorRatio(x, w, codes, nearest), 0.3);
+}
+
+// A few inputs that are much larger than the rest and depend on each other: rounded first, their
+// errors are made good by all others, wherever they stand.
+TEST(Gptq, ResultDoesNotDependOnWhereInputsStand) {
+  constexpr int64_t kInputs = 256;
+  Matrix x = CorrelatedTokens(600, kInputs, 12, 1);
+  for (int64_t t = 0; t < x.rows; ++t) {
+    for (int64_t c = 0; c < kInputs; ++c) x.row(t)[c] *= 1.0f + static_cast<float>(c * 37 % 101);
+  }
+  const Matrix w(8, kInputs, RandomFloats(8 * kInputs, 0.0f, 1.0f, 7));
+  // One group, so that steps stay the same when inputs change places.
+  const GroupCodes codes = Compensated(w, HessianOf(x), kInputs);
+  Matrix reversed_x = x, reversed_w = w;
+  for (int64_t t = 0; t < x.rows; ++t) std::reverse(reversed_x.row(t), reversed_x.row(t) + kInputs);
+  for (int64_t o = 0; o < w.rows; ++o) std::reverse(reversed_w.row(o), reversed_w.row(o) + kInputs);
+  const GroupCodes reversed = Compensated(reversed_w, HessianOf(reversed_x), kInputs);
+  int different = 0;  // by rounding of sums in another order
+  for (int64_t o = 0; o < w.rows; ++o) {
+    for (int64_t c = 0; c < kInputs; ++c) {
+      different += codes.codes[o * kInputs + c] != reversed.codes[o * kInputs + kInputs - 1 - c];
+    }
+  }
+  EXPECT_LT(different, 0.02 * 8 * kInputs);
 }
 
 // On few tokens too, for which H is singular: damping decides the rest.
