@@ -26,8 +26,7 @@ double MeanDiagonal(const Matrix& h) {
 std::vector<int64_t> OrderByDiagonal(const Matrix& h) {
   std::vector<int64_t> order(h.rows);
   std::iota(order.begin(), order.end(), 0);
-  std::ranges::stable_sort(
-      order, [&](int64_t a, int64_t b) { return h.row(a)[a] < h.row(b)[b]; });
+  std::ranges::stable_sort(order, [&](int64_t a, int64_t b) { return h.row(a)[a] < h.row(b)[b]; });
   return order;
 }
 

@@ -4,8 +4,8 @@
 // Transformers", ICLR 2023 (arXiv 2210.17323), in the form that Chee et al., "QuIP" (arXiv
 // 2307.13304, theorem 6) prove equal to it: with H = L D L^T, L unit lower triangular, and E = w -
 // rounded w, column j of (w - q) L is w_j - q_j + sum over k > j of E_k L_kj, so the best q_j is
-// w_j + that sum, rounded. Columns go from the last to the first; no inverse of H is needed. The last
-// are those of the largest inputs, whose errors the most others make good (GPTQ's "act order";
+// w_j + that sum, rounded. Columns go from the last to the first; no inverse of H is needed. The
+// last are those of the largest inputs, whose errors the most others make good (GPTQ's "act order";
 // groups keep their columns, so that a checkpoint says nothing of it).
 #pragma once
 

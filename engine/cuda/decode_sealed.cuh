@@ -220,8 +220,8 @@ class SealedReader {
   __device__ __forceinline__ uint32_t SumRow(uint32_t zeros) const {
     const uint32_t biased =
         __byte_perm(zeros ^ 0x80008000u, 0x64646464u, g_ == 1 ? 0x4341 : 0x4240);
-    const uint32_t bytes = AddF16(biased, g_ == 1 ? PackF16(-1152.0f, -1152.0f)
-                                                  : PackF16(-kCodeBias, -kCodeBias));
+    const uint32_t bytes =
+        AddF16(biased, g_ == 1 ? PackF16(-1152.0f, -1152.0f) : PackF16(-kCodeBias, -kCodeBias));
     return g_ == 0 ? PackF16(1.0f, 1.0f) : bytes;
   }
 

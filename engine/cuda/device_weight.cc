@@ -47,9 +47,8 @@ absl::Status DeviceWeight::LoadVectors(std::span<const TensorView> stacked, Devi
 
 absl::Status DeviceWeight::LoadMatrix(const HostMatrix& host, Device& device, DevicePool& pool) {
   PackedMatrix matrix = host.shape;
-  KVP_ASSIGN_OR_RETURN(
-      DevicePiece memory,
-      pool.Take(host.codes.size() + host.params.size() + host.supers.size()));
+  KVP_ASSIGN_OR_RETURN(DevicePiece memory,
+                       pool.Take(host.codes.size() + host.params.size() + host.supers.size()));
   std::byte* to = memory.data;
   for (const std::vector<uint8_t>* part : {&host.codes, &host.params, &host.supers}) {
     device.CopyFromHost(to, part->data(), part->size());

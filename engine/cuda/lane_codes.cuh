@@ -1,4 +1,5 @@
-// The codes of sealed tiles, as a lane reads them from shared memory and hands them to tensor cores.
+// The codes of sealed tiles, as a lane reads them from shared memory and hands them to tensor
+// cores.
 //
 // Codes enter the products as fp16 numbers 1024 + code * 2^shift, made by one byte permutation and
 // one mask: the pair of codes of two neighbouring elements (tile.h) is one register of an A
@@ -49,7 +50,9 @@ struct LaneCodes {
 
   __device__ __forceinline__ void Read(const std::byte* row, int g) {
 #pragma unroll
-    for (int w = 0; w < kWords; w += kLoad) ReadShared<kLoad>(row + w * 32 + g * 4 * kLoad, low + w);
+    for (int w = 0; w < kWords; w += kLoad) {
+      ReadShared<kLoad>(row + w * 32 + g * 4 * kLoad, low + w);
+    }
   }
   // The codes numbered `sub` of bytes 2 half and 2 half + 1 of a word.
   __device__ __forceinline__ uint32_t Pair(int word, int sub, int half) const {
@@ -77,8 +80,8 @@ struct LaneCodes<6, kWords, kLoad> {
     }
   }
   __device__ __forceinline__ uint32_t Pair(int word, int sub, int half) const {
-    const uint32_t codes = (low[word] >> 4 * sub & 0x0f0f0f0fu) |
-                           (high[word] << (4 - 2 * sub) & 0x30303030u);
+    const uint32_t codes =
+        (low[word] >> 4 * sub & 0x0f0f0f0fu) | (high[word] << (4 - 2 * sub) & 0x30303030u);
     return ExpandCodes<8>(codes, 0, half);
   }
   static constexpr __device__ int ShiftOf(int /*sub*/) { return 0; }

@@ -34,10 +34,8 @@ constexpr KvName kConfigs[] = {
 // Other rows of tables. The last has no decode kernel: its sealed tiles are read as bf16, decoded
 // before.
 constexpr KvName kOtherConfigs[] = {
-    {"k6v6", "k=int6-channel v=int6-token"},
-    {"k6v4", "k=int6-channel v=int4-token"},
-    {"k4v2-g32", "k=int4-channel v=int2-token-g32"},
-    {"int3", "k=int3-channel v=int3-token"},
+    {"k6v6", "k=int6-channel v=int6-token"},           {"k6v4", "k=int6-channel v=int4-token"},
+    {"k4v2-g32", "k=int4-channel v=int2-token-g32"},   {"int3", "k=int3-channel v=int3-token"},
     {"int4-g64", "k=int4-token-g64 v=int4-token-g64"},
 };
 
