@@ -27,6 +27,8 @@ void MarkedModel::MarkRows(const ReportWeights& weights, size_t index) {
   std::stable_sort(
       rows_.begin() + static_cast<std::ptrdiff_t>(first), rows_.end(),
       [&](const ReportRow* a, const ReportRow* b) { return MemoryOf(*a) < MemoryOf(*b); });
+  const auto references = std::count_if(weights.rows.begin(), weights.rows.end(),
+                                        [](const ReportRow& row) { return row.is_reference(); });
   size_t ours = 0, paper = 0;
   for (size_t i = first; i < rows_.size(); ++i) {
     const ReportRow& row = *rows_[i];
@@ -34,7 +36,7 @@ void MarkedModel::MarkRows(const ReportWeights& weights, size_t index) {
     mark.id = "m" + std::to_string(index) + "r" + std::to_string(i);
     if (!row.failure.empty() && row.frontier.empty()) continue;
     if (row.is_reference()) {
-      mark.label = "bf16";
+      mark.label = references == 1 ? "bf16" : row.name;  // which tells the chunk
     } else if (row.is_paper()) {
       mark.label = LetterOf(paper++);
     } else if (!row.frontier.empty()) {

@@ -72,7 +72,7 @@ td.num { text-align: right; white-space: nowrap; }
 thead .num { text-align: right; }
 tbody th { white-space: nowrap; }
 details:not([open]) > :not(summary) { display: none; }
-td summary, td > code { white-space: nowrap; }
+td summary, td > code, .note { white-space: nowrap; }
 td details code { display: block; max-width: 46ch; }
 tr.ours > th { color: var(--ours); } tr.paper > th { color: var(--theirs); }
 tr.reference > th { color: var(--reference); }

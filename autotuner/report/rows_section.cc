@@ -31,7 +31,7 @@ std::string NoteOf(const ReportRow& row) {
     note += (note.empty() ? "frontier at " : ", ") + CountText(context);
   }
   if (note.empty()) note = Escape(row.stage);
-  return note;
+  return "<span class=\"note\">" + note + "</span>";
 }
 
 TableRow RowCells(const MarkedModel& marked, const ReportRow& row) {

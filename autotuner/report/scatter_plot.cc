@@ -10,7 +10,7 @@ namespace {
 
 constexpr double kWidth = 460, kHeight = 320;
 constexpr double kLeft = 62, kRight = 28, kTop = 12, kBottom = 46;
-constexpr double kCharacter = 6.6, kLine = 11;  // of labels
+constexpr double kCharacter = 7.4, kLine = 11;  // of labels
 
 struct Box {
   double left, top, right, bottom;

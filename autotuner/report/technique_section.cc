@@ -14,6 +14,7 @@ namespace {
 
 constexpr double kWidth = 760, kNames = 290, kBits = 120, kLine = 22, kTop = 10, kBottom = 40;
 constexpr size_t kMinSets = 3;  // fewer say nothing of single techniques
+constexpr char kNotMeasured[] = "not measured";
 
 using Techniques = std::set<std::string>;
 
@@ -117,7 +118,7 @@ std::string Factor(const Variants& variants, Techniques rest, const std::string&
   const auto without = variants.find(rest);
   rest.insert(technique);
   const auto with = variants.find(rest);
-  if (without == variants.end() || with == variants.end()) return "not measured";
+  if (without == variants.end() || with == variants.end()) return kNotMeasured;
   return ShortText(without->second.kl / with->second.kl, 2) + "\u00D7";
 }
 
@@ -135,11 +136,13 @@ std::string FactorsTable(const Variants& variants, const std::string& title) {
       if (techniques.contains(technique) && techniques.size() > largest.size())
         largest = techniques;
     }
-    rows.push_back({.cells = {{Escape(technique)},
-                              {Factor(variants, fewest, technique), true},
-                              {Factor(variants, largest, technique), true},
-                              {Escape(NameOf(largest))}}});
+    const std::string alone = Factor(variants, fewest, technique);
+    const std::string added = Factor(variants, largest, technique);
+    if (alone == kNotMeasured && added == kNotMeasured) continue;
+    rows.push_back(
+        {.cells = {{Escape(technique)}, {alone, true}, {added, true}, {Escape(NameOf(largest))}}});
   }
+  if (rows.empty()) return "";
   return TableHtml("By what each technique divides mean KL, " + title,
                    {"Technique", "Alone", "On top of the others", "The others and it"}, rows);
 }
