@@ -17,12 +17,13 @@ rm -rf "$folder"
 mkdir -p "$folder"
 folder=$(realpath "$folder")
 # The command is part of the results, so both runs have the same: it names a link to their folder.
-run() { (cd "$folder" && exec "$tuner" run "$file" --out run >"$folder/log" 2>&1); }
+# In a shell of its own, which it replaces by the tuner.
+run() { cd "$folder" && exec "$tuner" run "$file" --out run >"$folder/log" 2>&1; }
 
 mkdir "$folder/whole" "$folder/killed"
 ln -sfn whole "$folder/run"
 begun=$(date +%s%N)
-run || { cat "$folder/log" >&2; exit 1; }
+(run) || { cat "$folder/log" >&2; exit 1; }
 took_ms=$((($(date +%s%N) - begun) / 1000000))
 say "a whole run takes $took_ms ms; killing $times times"
 
@@ -35,12 +36,13 @@ for _ in $(seq "$times"); do
   # Anywhere in the part that a run gets to before its turn to be killed.
   pause_ms=$((RANDOM % (took_ms / 2 + 1)))
   sleep "$((pause_ms / 1000)).$(printf '%03d' $((pause_ms % 1000)))"
-  # `run` replaces its shell by the tuner, so that this is the tuner's own.
-  if kill -KILL "$pid" 2>/dev/null; then killed=$((killed + 1)); fi
+  # `run` has replaced its shell by the tuner, unless it has had no time to.
+  if [ "$(readlink "/proc/$pid/exe")" = "$tuner" ]; then killed=$((killed + 1)); fi
+  kill -KILL "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
   say "after $pause_ms ms: $(wc -l <"$folder/killed/journal.jsonl") records"
 done
-run || { cat "$folder/log" >&2; exit 1; }
+(run) || { cat "$folder/log" >&2; exit 1; }
 [ "$killed" -gt 0 ] || { say "no run was still there to be killed"; exit 1; }
 for result in "$folder"/whole/*.yaml "$folder/whole/results.json" "$folder/whole/results.csv"; do
   cmp "$result" "$folder/killed/$(basename "$result")"
