@@ -7,9 +7,9 @@ usage: verify_awq.py SOURCE CHECKPOINT --binary build/release/tests/oracle/engin
 SOURCE is the model that was quantized (GGUF file or Hugging Face directory), CHECKPOINT what `kvpareto-tune awq` made of
 it. Four models are compared by their perplexity on --text, all with the oracle's forward pass (tests/oracle):
 SOURCE, plain rounding, the numpy implementation, and CHECKPOINT. Then the engine's logits of CHECKPOINT are compared
-with the oracle's of the same file. Needs numpy and `tokenizers`, and for GGUF files `gguf` (pip). Exit code 1 when the
-checkpoint is more than --tolerance nats worse than the numpy implementation, or no better than plain rounding, or when
-the engine's logits differ.
+with the oracle's of the same file. Every core tries a grid step of its own, with its own activations of all samples.
+Needs numpy and `tokenizers`, and for GGUF files `gguf` (pip). Exit code 1 when the checkpoint is more than --tolerance
+nats worse than the numpy implementation, or no better than plain rounding, or when the engine's logits differ.
 
 The algorithm, after AutoAWQ 0.2 (awq/quantize/quantizer.py): see quantize(). It rounds to the nearest, as
 `kvpareto-tune awq --rounding=nearest` does; with the default's error compensation a checkpoint should be clearly better.
@@ -17,24 +17,35 @@ Samples are consecutive runs of each file, so they are not those that kvpareto-t
 quality of the search.
 """
 import argparse
+import concurrent.futures
 import json
+import os
 import pathlib
 import sys
 import time
 
-import numpy as np
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # cores share out grid steps, groups and windows instead
+import numpy as np  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "oracle"))
 
 from compare import engine_logits  # noqa: E402
 import model_files  # noqa: E402
+import reference  # noqa: E402
 from reference import Model  # noqa: E402
 
+reference.EINSUM_BELOW = 0  # pip's numpy has a BLAS that is fast at every size
 SAMPLE_TOKENS = 512
 INPUTS = {"attn_q": ["attn_q", "attn_k", "attn_v"], "attn_output": ["attn_output"],
           "ffn_gate": ["ffn_gate", "ffn_up"], "ffn_down": ["ffn_down"]}
 BEFORE = {"attn_q": "attn_norm", "attn_output": "attn_v", "ffn_gate": "ffn_norm", "ffn_down": "ffn_up"}
+
+
+def on_all_cores(function, items):
+    """[function(item) for item in items], numpy's part of it at once."""
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(pool.map(function, items))
 
 
 def fake_quantize(w, group):
@@ -43,11 +54,18 @@ def fake_quantize(w, group):
     low, high = g.min(1, keepdims=True), g.max(1, keepdims=True)
     scale = np.maximum(high - low, 1e-5) / 15
     zero = np.clip(-np.round(low / scale), 0, 15)
-    return ((np.clip(np.round(g / scale) + zero, 0, 15) - zero) * scale).reshape(w.shape)
+    codes = g / scale
+    np.round(codes, out=codes)
+    codes += zero
+    np.clip(codes, 0, 15, out=codes)
+    codes -= zero
+    codes *= scale
+    return codes.reshape(w.shape)
 
 
 class Recorder(Model):
-    """Keeps what linear layers are applied to, [tokens, in] by name, of the first layers in each input set."""
+    """Keeps what linear layers are applied to, [tokens, in] by name, of the first layers in each input set. For one
+    sample."""
 
     def __init__(self, config, weights):
         super().__init__(config, weights)
@@ -55,17 +73,26 @@ class Recorder(Model):
 
     def linear(self, x, name):
         if name.split(".")[-1] in INPUTS:
-            self.inputs.setdefault(name, []).append(x)
+            self.inputs[name] = x
         return super().linear(x, name)
 
 
+def record(model, sample):
+    recorder = Recorder(model.config, model.weights)
+    recorder.forward(sample)
+    return recorder.inputs
+
+
 class Block(Model):
-    """Parts of one layer, with weights that may be replaced."""
+    """Parts of one layer."""
 
     def __init__(self, config, weights, layer):
         prefix = f"blk.{layer}."
         super().__init__(config, {n: w for n, w in weights.items() if n.startswith(prefix)})
         self.layer, self.prefix = layer, prefix
+
+    def replaced(self, weights):
+        return Block(self.config, self.weights | weights, self.layer)
 
     def attention_block(self, samples):
         cfg, p = self.config, self.prefix
@@ -103,26 +130,24 @@ def search_scales(block, first, samples, group, grid=20):
     w_mean = relative.mean(0)
     x_mean = np.abs(np.concatenate(samples)).mean(0)
     exact = block.output(first, samples)
-    best, best_error = None, np.inf
-    for step in range(grid):
+
+    def attempt(step):
+        """(error, scales)"""
         ratio = step / grid
         scales = np.maximum(x_mean ** ratio / (w_mean ** (1 - ratio) + 1e-4), 1e-4)
         scales = (scales / np.sqrt(scales.max() * scales.min())).astype(np.float32)
         scales[~np.isfinite(scales)] = 1
-        for name in names:
-            block.weights[name] = fake_quantize(original[name] * scales, group) / scales
-        error = float(((block.output(first, samples) - exact).astype(np.float64) ** 2).mean())
-        if error < best_error:
-            best, best_error = scales, error
-    block.weights.update(original)
-    return best
+        rounded = block.replaced({n: fake_quantize(w * scales, group) / scales for n, w in original.items()})
+        return float(((rounded.output(first, samples) - exact).astype(np.float64) ** 2).mean()), scales
+
+    return min(on_all_cores(attempt, range(grid)), key=lambda found: np.nan_to_num(found[0], nan=np.inf))[1]
 
 
 def clip(w, x, group, grid=20, max_shrink=0.5, tokens=512):
     """Weights [out, in] cut where that makes each group's part of the output more exact."""
     x = x[::max(1, len(x) // tokens)]
-    result = w.copy()
-    for first in range(0, w.shape[1], group):
+
+    def clipped(first):
         columns = slice(first, first + group)
         g, gram = w[:, columns], x[:, columns].T @ x[:, columns]
         largest = np.abs(g).max(1, keepdims=True)
@@ -133,22 +158,21 @@ def clip(w, x, group, grid=20, max_shrink=0.5, tokens=512):
             error = ((change @ gram) * change).sum(1, keepdims=True)
             better = error < least
             least[better], best[better] = error[better], limit[better]
-        result[:, columns] = np.clip(g, -best, best)
-    return result
+        return np.clip(g, -best, best)
+
+    return np.concatenate(on_all_cores(clipped, range(0, w.shape[1], group)), axis=1)
 
 
 def quantize(model, samples, group):
     """The model with weights as AutoAWQ would leave them. Per layer: scales of all sets are searched on the original
     weights, then all are applied, then weights other than those of queries and keys are clipped, then all rounded."""
-    recorder = Recorder(model.config, model.weights)
-    for sample in samples:
-        recorder.forward(sample)
+    recorded = on_all_cores(lambda sample: record(model, sample), samples)
     weights = dict(model.weights)
     for layer in range(model.config.layers):
         start = time.time()
         block = Block(model.config, weights, layer)
         p = block.prefix
-        inputs = {first: recorder.inputs.pop(p + first) for first in INPUTS}
+        inputs = {first: [inputs.pop(p + first) for inputs in recorded] for first in INPUTS}
         shared = weights[p + "attn_v.weight"].shape != weights[p + "attn_output.weight"].shape
         found = {first: search_scales(block, first, inputs[first], group) for first in INPUTS
                  if not (first == "attn_output" and shared)}
@@ -182,13 +206,12 @@ def plain_rounding(model, group):
 
 
 def mean_nll(model, windows):
-    total, count = 0.0, 0
-    for window in windows:
+    def total(window):
         logits = model.forward(window)[:-1].astype(np.float64)
         logits -= logits.max(-1, keepdims=True)
-        total -= (logits[np.arange(len(window) - 1), window[1:]] - np.log(np.exp(logits).sum(-1))).sum()
-        count += len(window) - 1
-    return total / count
+        return (np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(window) - 1), window[1:]]).sum()
+
+    return sum(on_all_cores(total, windows)) / sum(len(window) - 1 for window in windows)
 
 
 def runs(tokenizer, path, length, count, skip=0):

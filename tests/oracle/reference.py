@@ -54,10 +54,14 @@ def llama3_frequency(frequency, scaling):
     return (1 - keep) * frequency / scaling["factor"] + keep * frequency
 
 
+# Multiplications of a product. Debian's numpy comes with a BLAS four times slower than einsum's dot products; on a real
+# model's matrices any other BLAS is faster.
+EINSUM_BELOW = 2**27
+
+
 def product(x, w):
-    """x [n, in], w [out, in] -> [n, out]. Debian's numpy comes with a BLAS four times slower than einsum's dot products;
-    on a real model's matrices any other BLAS is faster."""
-    small = len(x) * w.size < 2**27
+    """x [n, in], w [out, in] -> [n, out]."""
+    small = len(x) * w.size < EINSUM_BELOW
     return np.einsum("ni,oi->no", x, w, optimize=False) if small else x @ w.T
 
 
