@@ -123,7 +123,9 @@ struct UnitOffsets {
   size_t zero = 0;         // [16 rows] bytes
 };
 
-constexpr UnitOffsets OffsetsOf(PackedFormat format, int unit) {
+// Inlined by force: with a constant format it is a few additions, and a call for every unit would
+// spill the sums of the loop around it.
+[[gnu::always_inline]] constexpr UnitOffsets OffsetsOf(PackedFormat format, int unit) {
   const int units = format.record_units(), u = unit % units;
   UnitOffsets offsets;
   const size_t record = static_cast<size_t>(unit / units) * format.record_bytes();
