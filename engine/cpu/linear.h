@@ -43,11 +43,21 @@ std::unique_ptr<RowKernel> CreateTileRows(Isa isa, ThreadPool* pool);
 
 // y[row] = sums [16] of one panel, with bias and accumulation.
 inline void StoreOutputs(const LinearRows& rows, const PanelView& panel, int row,
-                         const float* sums) {
-  float* y = rows.y + static_cast<size_t>(row) * rows.weight->rows() + panel.first_row;
-  for (int r = 0; r < panel.rows; ++r) {
-    const float value = rows.bias == nullptr ? sums[r] : sums[r] + rows.bias[panel.first_row + r];
-    y[r] = rows.accumulate ? y[r] + value : value;
+                         const float* __restrict sums) {
+  float* __restrict y = rows.y + static_cast<size_t>(row) * rows.weight->rows() + panel.first_row;
+  const float* __restrict bias = rows.bias == nullptr ? nullptr : rows.bias + panel.first_row;
+  const bool accumulate = rows.accumulate;
+  const auto store = [&](int count) __attribute__((always_inline)) {
+    for (int r = 0; r < count; ++r) {
+      const float value = bias == nullptr ? sums[r] : sums[r] + bias[r];
+      y[r] = accumulate ? y[r] + value : value;
+    }
+  };
+  // A constant count becomes vectors.
+  if (panel.rows == kPanelRows) {
+    store(kPanelRows);
+  } else {
+    store(panel.rows);
   }
 }
 

@@ -15,6 +15,10 @@ constexpr int kBlockRows = 64;
 // for balance.
 constexpr size_t kItemBytes = 512 << 10;
 constexpr size_t kMaxItemsPerThread = 4;
+// Panels that a kernel is called with: tiles fill their pipeline once for all of them; a few rows,
+// on vectors, are faster panel by panel.
+constexpr int kMaxPanelsPerCall = 8;
+constexpr int PanelsPerCall(int rows) { return rows < 4 ? 1 : kMaxPanelsPerCall; }
 
 // What one instruction set offers.
 struct DecodeKernels {
@@ -71,8 +75,8 @@ class DecodeRows : public RowKernel {
     const QuantizedRows quantized{.x = rows.x,
                                   .cols = cols,
                                   .units = (cols + kUnitCols - 1) / kUnitCols,
-                                  .high = integers_.as<int8_t>(),
-                                  .low = integers_.as<int8_t>() + kBlockRows * units_ * kUnitCols,
+                                  .rows_per_pass = std::min(rows.rows, kDecodeRowsPerPass),
+                                  .bytes = integers_.as<int8_t>(),
                                   .whole = integers_.as<int16_t>(),
                                   .step = step_.as<float>(),
                                   .step_sum = step_sum_.as<float>(),
@@ -89,26 +93,46 @@ class DecodeRows : public RowKernel {
     const int items_per_thread =
         static_cast<int>(std::clamp<size_t>(thread_bytes / kItemBytes, 1, kMaxItemsPerThread));
     const int items = std::min(num_panels, items_per_thread * pool_.threads());
+    const int panels_per_call = PanelsPerCall(rows.rows);
     const int panels_per_item = (num_panels + items - 1) / items;
     pool_.For((num_panels + panels_per_item - 1) / panels_per_item, [&](int item, int) {
       const int end = std::min(num_panels, (item + 1) * panels_per_item);
-      for (int p = item * panels_per_item; p < end; ++p) RunPanel(panels[p], quantized, rows);
+      for (int p = item * panels_per_item; p < end;) {
+        const auto call = AlikePanels(panels.subspan(p, std::min(panels_per_call, end - p)));
+        RunPanels(call, quantized, rows);
+        p += static_cast<int>(call.size());
+      }
     });
   }
 
-  void RunPanel(const PanelView& panel, const QuantizedRows& quantized, const LinearRows& rows) {
-    float out[kDecodeRowsPerPass * kPanelRows];
+  // The leading panels that have one format.
+  static std::span<const PanelView> AlikePanels(std::span<const PanelView> panels) {
+    size_t count = 1;
+    while (count < panels.size() && panels[count].layout->format == panels[0].layout->format) {
+      ++count;
+    }
+    return panels.first(count);
+  }
+
+  void RunPanels(std::span<const PanelView> panels, const QuantizedRows& quantized,
+                 const LinearRows& rows) {
+    alignas(64) float out[kMaxPanelsPerCall * kDecodeRowsPerPass * kPanelRows];
     for (int first = 0; first < rows.rows; first += kDecodeRowsPerPass) {
       const int count = std::min(kDecodeRowsPerPass, rows.rows - first);
-      kernels_.multiply(panel, quantized, first, count, out);
-      for (int r = 0; r < count; ++r) StoreOutputs(rows, panel, first + r, out + r * kPanelRows);
+      kernels_.multiply(panels, quantized, first, count, out);
+      const float* sums = out;
+      for (const PanelView& panel : panels) {
+        for (int r = 0; r < count; ++r, sums += kPanelRows) {
+          StoreOutputs(rows, panel, first + r, sums);
+        }
+      }
     }
   }
 
   const DecodeKernels& kernels_;
   ThreadPool& pool_;
   size_t units_ = 0;
-  // Of kBlockRows rows: QuantizedRows. integers_ holds high and low, or whole.
+  // Of kBlockRows rows: QuantizedRows. integers_ holds bytes, or whole.
   AlignedBuffer integers_, step_, step_sum_, sum_;
 };
 

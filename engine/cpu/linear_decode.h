@@ -6,29 +6,38 @@
 // of bf16 are multiplied in f32.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "engine/cpu/packed_format.h"
 
 namespace kvpareto::cpu {
 
-// Activations of up to a block of decode rows. units = cols / 32, rounded up.
+inline constexpr int kDecodeRowsPerPass = 8;
+
+// Activations of up to a block of decode rows. units = cols / 32, rounded up. Rows that are
+// multiplied in one pass lie together, unit by unit: element (row, unit) is at IndexOf(), and its
+// neighbours in the pass follow it.
 struct QuantizedRows {
   const float* x = nullptr;  // [rows, cols], the source: panels of bf16 read it
   int cols = 0;
   int units = 0;
-  // x / step, [rows, units, 32]: as 256 high + low (AVX-512), or whole, every four columns in the
-  // order 0 2 1 3 (AVX2).
-  int8_t* high = nullptr;
-  int8_t* low = nullptr;
+  int rows_per_pass = kDecodeRowsPerPass;  // fewer, if there are no more rows
+  // x / step: as 256 high + low, [2 (high, low), 32] each (AVX-512), or whole, every four columns
+  // in the order 0 2 1 3 (AVX2).
+  int8_t* bytes = nullptr;
   int16_t* whole = nullptr;
-  float* step = nullptr;      // [rows, units]
-  float* step_sum = nullptr;  // [rows, units]: step * sum of the unit, for minima
-  int32_t* sum = nullptr;     // [rows, units, 2]: of the integers of each half unit, for offsets
+  float* step = nullptr;
+  float* step_sum = nullptr;  // step * sum of the unit, for minima
+  int32_t* sum = nullptr;     // [2]: of the integers of each half unit, for offsets
   bool prefetch = false;      // ask for the panel behind the one that is multiplied
-};
 
-inline constexpr int kDecodeRowsPerPass = 8;
+  size_t IndexOf(int row, int unit) const {
+    const size_t pass = row / rows_per_pass;
+    return (pass * units + unit) * rows_per_pass + row % rows_per_pass;
+  }
+};
 
 // Asks L2 for a unit's share of the panel behind this one, which may lie past the weight: a
 // prefetch does not fault.
@@ -42,14 +51,14 @@ template <PackedFormat F>
 void QuantizeRowAvx2(const QuantizedRows& rows, int row);
 void QuantizeRowAvx512(const QuantizedRows& rows, int row);
 
-// out [num_rows, 16] = rows [first_row, first_row + num_rows) times the panel; num_rows <= 8. A
-// row's arithmetic does not depend on num_rows.
-void DecodeRowsAvx2(const PanelView& panel, const QuantizedRows& rows, int first_row, int num_rows,
-                    float* out);
-void DecodeRowsAvx512(const PanelView& panel, const QuantizedRows& rows, int first_row,
+// out [panels, num_rows, 16] = rows [first_row, first_row + num_rows) of one pass times panels of
+// one format. A row's arithmetic depends neither on num_rows nor on the number of panels.
+void DecodeRowsAvx2(std::span<const PanelView> panels, const QuantizedRows& rows, int first_row,
+                    int num_rows, float* out);
+void DecodeRowsAvx512(std::span<const PanelView> panels, const QuantizedRows& rows, int first_row,
                       int num_rows, float* out);
-// The same bits. Rows from first_row on are there up to a multiple of kDecodeRowsPerPass.
-void DecodeRowsAmx(const PanelView& panel, const QuantizedRows& rows, int first_row, int num_rows,
-                   float* out);
+// The same bits. first_row begins a pass; memory of kDecodeRowsPerPass rows from it on is there.
+void DecodeRowsAmx(std::span<const PanelView> panels, const QuantizedRows& rows, int first_row,
+                   int num_rows, float* out);
 
 }  // namespace kvpareto::cpu

@@ -1,7 +1,12 @@
-// Decode rows on AMX tiles: for eight rows at once, the codes of a unit (16 outputs x 32 columns)
-// are the B operand as they come out of the panel, and the high and low bytes of the rows two A
-// operands. The dot products are the exact integers of the vector kernel, so results are its bits;
-// a unit takes about twice the time that it takes one row there.
+// Decode rows on AMX tiles: the codes of a unit (16 outputs x 32 columns) are the B operand, the
+// high and low bytes of eight rows the 16 rows of one A operand, so a product, a load of
+// activations and a store of sums make a unit. The dot products are the exact integers of the
+// vector kernel, so results are its bits.
+//
+// A tile load cannot take its data from a store that has not reached the cache: it waits until the
+// store retires, in order, behind all that comes before it. So codes are unpacked some units before
+// they are multiplied, and sums are scaled some units after: in a pipeline that runs on from panel
+// to panel.
 #include "engine/cpu/linear_decode.h"
 #include "engine/cpu/panel_codes_avx512.h"
 #include "engine/cpu/tile_session_amx.h"
@@ -10,176 +15,190 @@ namespace kvpareto::cpu {
 namespace {
 
 constexpr int kRows = kDecodeRowsPerPass;
-// Fewer rows than this are faster on vectors.
-constexpr int kMinTileRows = 4;
-
-// Two sets of tiles take turns, so that one unit's products run while the last one's are scaled:
-// sums in tiles 0 and 1 or 2 and 3 (of high and low bytes), activations in 4 and 5, codes in 6
-// or 7.
-constexpr TileConfig MakeConfig() {
-  TileConfig config;
-  for (int tile = 0; tile < 8; ++tile) config.rows[tile] = kRows;
-  config.row_bytes[4] = config.row_bytes[5] = kUnitCols;
-  return config;
-}
-constexpr TileConfig kConfig = MakeConfig();
-static_assert(kRows == kUnitCols / 4, "a unit's codes are as many rows of B");
+constexpr int kMinTileRows = 4;  // fewer are faster on vectors
+// How many units ahead of the one that is scaled the others are multiplied and unpacked.
+constexpr int kMultiplyAhead = 2;
+constexpr int kUnpackAhead = 5;
+// Units whose codes and sums are held at a time.
+constexpr unsigned kRing = 8;
+static_assert(kMultiplyAhead < int{kRing} && kUnpackAhead <= int{kRing});
 
 constexpr int kUnitBytes = kUnitCols * kPanelRows;
+constexpr int kTileRows = 2 * kRows;  // of A and of the sums: high, low bytes of row after row
 
-// Codes of a unit as rows of B, [8, 16 outputs, 4 columns].
-struct UnitBytes {
-  alignas(64) uint8_t rows[kUnitBytes];
-};
-
-// Integer products of eight rows with 16 outputs.
-struct UnitSums {
-  alignas(64) int32_t high[kRows][kPanelRows];
-  alignas(64) int32_t low[kRows][kPanelRows];
-};
-
-// Half `h` of the codes, zeros in the place of the other; all of them with h < 0.
-void StoreCodes(const UnitCodes& codes, int h, UnitBytes& to) {
-  for (int v = 0; v < 8; ++v) {
-    const bool wanted = h < 0 || v / 4 == h;
-    _mm512_store_si512(to.rows + 64 * v, wanted ? codes.v[v] : _mm512_setzero_si512());
-  }
-}
-
-// Activations of one unit: high and low bytes of eight rows, `stride` bytes apart.
-struct UnitRows {
-  const int8_t* high;
-  const int8_t* low;
-  size_t stride;
-};
-
-template <int kSet>
-[[gnu::always_inline]] inline void MultiplyUnit(const UnitRows& x, const UnitBytes& codes,
-                                                UnitSums& sums) {
-  OrderMemory();
-  _tile_loadd(4, x.high, x.stride);
-  _tile_loadd(5, x.low, x.stride);
-  if constexpr (kSet == 0) {
-    _tile_loadd(6, codes.rows, 64);
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_dpbsud(0, 4, 6);
-    _tile_dpbsud(1, 5, 6);
-    _tile_stored(0, sums.high, sizeof(sums.high[0]));
-    _tile_stored(1, sums.low, sizeof(sums.low[0]));
-  } else {
-    _tile_loadd(7, codes.rows, 64);
-    _tile_zero(2);
-    _tile_zero(3);
-    _tile_dpbsud(2, 4, 7);
-    _tile_dpbsud(3, 5, 7);
-    _tile_stored(2, sums.high, sizeof(sums.high[0]));
-    _tile_stored(3, sums.low, sizeof(sums.low[0]));
-  }
-  OrderMemory();
-}
-
-// sum += scale * step * (256 high + low - offset * sum of the integers), as on vectors.
-template <int kOffset>
-[[gnu::always_inline]] inline __m512 AddDot(const UnitSums& sums, int r, int32_t integers,
-                                            __m512 scale, __m512 step, __m512 sum) {
-  const __m512i low =
-      _mm512_add_epi32(_mm512_load_si512(sums.low[r]), _mm512_set1_epi32(-kOffset * integers));
-  const __m512i dot = _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(sums.high[r]), 8), low);
-  return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot), scale), step, sum);
-}
-
-// Eight rows against a panel, unit by unit.
+// Parts of a unit's columns that have a scale each.
 template <PackedFormat F>
-class PanelProduct {
- public:
-  PanelProduct(const PanelView& panel, const QuantizedRows& rows, int first_row)
-      : panel_(panel),
-        rows_(rows),
-        first_row_(first_row),
-        stride_(static_cast<size_t>(rows.units) * kUnitCols) {
-    for (__m512& total : totals_) total = _mm512_setzero_ps();
-  }
+constexpr int kParts = F.scales == ScaleKind::kSuperSigned16 ? 2 : 1;
 
-  void Run() {
-    Multiply<0>(0);
-    int unit = 1;
-    for (; unit + 1 < rows_.units; unit += 2) {
-      Multiply<1>(unit);
-      Add<0>(unit - 1);
-      Multiply<0>(unit + 1);
-      Add<1>(unit);
+// Two sets of tiles take turns: sums in 0 or 1, activations in 2 or 3, codes in 4 or 5.
+constexpr TileConfig MakeConfig(int parts) {
+  TileConfig config;
+  for (int set = 0; set < 2; ++set) {
+    config.row_bytes[2 + set] = static_cast<uint16_t>(kUnitCols / parts);
+    config.rows[4 + set] = static_cast<uint8_t>(kUnitCols / 4 / parts);
+  }
+  return config;
+}
+template <PackedFormat F>
+constexpr TileConfig kConfig = MakeConfig(kParts<F>);
+
+// sums [16, 16 outputs] = x [16, columns] codes [columns / 4, 16 outputs, 4].
+template <int kSet>
+[[gnu::always_inline]] inline void MultiplyTiles(const int8_t* x, const int8_t* codes,
+                                                 int32_t* sums) {
+  constexpr int kRowBytes = 64;
+  if constexpr (kSet == 0) {
+    _tile_loadd(2, x, kUnitCols);
+    _tile_loadd(4, codes, kRowBytes);
+    _tile_zero(0);
+    _tile_dpbssd(0, 2, 4);
+    _tile_stored(0, sums, kRowBytes);
+  } else {
+    _tile_loadd(3, x, kUnitCols);
+    _tile_loadd(5, codes, kRowBytes);
+    _tile_zero(1);
+    _tile_dpbssd(1, 3, 5);
+    _tile_stored(1, sums, kRowBytes);
+  }
+}
+
+// Where a stage of the pipeline is in its run over units and panels.
+struct Position {
+  const PanelView* panel;
+  int unit = 0;
+  unsigned step = 0;  // units before this one, over all panels
+
+  void Advance(int units) {
+    ++step;
+    if (++unit == units) {
+      unit = 0;
+      ++panel;
     }
-    if (unit < rows_.units) Multiply<1>(unit);
-    Add<0>(unit - 1);
-    if (unit < rows_.units) Add<1>(unit);
   }
+};
 
-  void Store(int num_rows, float* out) const {
-    for (int r = 0; r < num_rows; ++r) _mm512_storeu_ps(out + r * kPanelRows, totals_[r]);
+// What is on its way from one stage to the next.
+template <int kPartsOfUnit>
+struct Ring {
+  // Signed codes as B, [8, 16 outputs, 4 columns].
+  alignas(64) int8_t codes[kRing][kUnitBytes];
+  // Of high and low bytes of each row.
+  alignas(64) int32_t sums[kRing][kPartsOfUnit][kTileRows][kPanelRows];
+};
+
+template <PackedFormat F>
+class PanelProducts {
+ public:
+  PanelProducts(std::span<const PanelView> panels, const QuantizedRows& rows, int first_row)
+      : panels_(panels),
+        rows_(rows),
+        first_index_(rows.IndexOf(first_row, 0)),
+        steps_(static_cast<unsigned>(panels.size()) * rows.units),
+        unpack_{panels.data()},
+        multiply_{panels.data()} {}
+
+  void Run(int num_rows, float* out) {
+    for (int i = 0; i < kUnpackAhead; ++i) Unpack();
+    for (int i = 0; i < kMultiplyAhead; ++i) Multiply();
+    unsigned step = 0;
+    for (const PanelView& panel : panels_) {
+      __m512 totals[kRows];
+      for (__m512& total : totals) total = _mm512_setzero_ps();
+      for (int unit = 0; unit < rows_.units; ++unit, ++step) {
+        Unpack();
+        Multiply();
+        Add(panel, unit, ring_.sums[step % kRing], totals);
+      }
+#pragma GCC unroll 8
+      for (int r = 0; r < kRows; ++r) {
+        if (r < num_rows) _mm512_storeu_ps(out + r * kPanelRows, totals[r]);
+      }
+      out += num_rows * kPanelRows;
+    }
   }
 
  private:
-  static constexpr bool kHalves = F.scales == ScaleKind::kSuperSigned16;
-  static constexpr int kParts = kHalves ? 2 : 1;
+  static constexpr int kPartsOfUnit = kParts<F>;
 
-  template <int kSet>
-  [[gnu::always_inline]] void Multiply(int unit) {
-    if (rows_.prefetch) PrefetchUnit<F>(panel_, unit);
-    const UnitCodes codes = LoadCodes<F>(panel_, unit);
-    const size_t at = first_row_ * stride_ + static_cast<size_t>(unit) * kUnitCols;
-    for (int part = 0; part < kParts; ++part) {
-      StoreCodes(codes, kHalves ? part : -1, bytes_[kSet][part]);
-      MultiplyUnit<kSet>({rows_.high + at, rows_.low + at, stride_}, bytes_[kSet][part],
-                         sums_[kSet][part]);
-    }
+  size_t IndexOf(int unit) const {
+    return first_index_ + static_cast<size_t>(unit) * rows_.rows_per_pass;
   }
 
-  template <int kSet>
-  [[gnu::always_inline]] void Add(int unit) {
-    const UnitScales scales = LoadScales<F>(panel_, unit);
+  [[gnu::always_inline]] void Unpack() {
+    if (unpack_.step == steps_) return;
+    if (rows_.prefetch) PrefetchUnit<F>(*unpack_.panel, unpack_.unit);
+    const UnitCodes codes = LoadCodes<F>(*unpack_.panel, unpack_.unit);
+    int8_t* to = ring_.codes[unpack_.step % kRing];
+    const __m512i offset = _mm512_set1_epi8(static_cast<char>(F.offset()));
+    for (int v = 0; v < 8; ++v) {
+      _mm512_store_si512(to + 64 * v,
+                         F.offset() == 0 ? codes.v[v] : _mm512_sub_epi8(codes.v[v], offset));
+    }
+    unpack_.Advance(rows_.units);
+  }
+
+  [[gnu::always_inline]] void Multiply() {
+    if (multiply_.step == steps_) return;
+    const unsigned slot = multiply_.step % kRing;
+    const int8_t* x = rows_.bytes + IndexOf(multiply_.unit) * 2 * kUnitCols;
+    OrderMemory();
+    if constexpr (kPartsOfUnit == 2) {
+      MultiplyTiles<0>(x, ring_.codes[slot], ring_.sums[slot][0][0]);
+      MultiplyTiles<1>(x + kUnitCols / 2, ring_.codes[slot] + kUnitBytes / 2,
+                       ring_.sums[slot][1][0]);
+    } else if (multiply_.step % 2 == 0) {
+      MultiplyTiles<0>(x, ring_.codes[slot], ring_.sums[slot][0][0]);
+    } else {
+      MultiplyTiles<1>(x, ring_.codes[slot], ring_.sums[slot][0][0]);
+    }
+    OrderMemory();
+    multiply_.Advance(rows_.units);
+  }
+
+  // totals += scale * step * (256 high + low), as on vectors, and the minimum's part.
+  [[gnu::always_inline]] void Add(const PanelView& panel, int unit,
+                                  const int32_t (&sums)[kPartsOfUnit][kTileRows][kPanelRows],
+                                  __m512 (&totals)[kRows]) const {
+    const UnitScales scales = LoadScales<F>(panel, unit);
+    const float* step = rows_.step + IndexOf(unit);
+    [[maybe_unused]] const float* step_sum = rows_.step_sum + IndexOf(unit);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const size_t index = static_cast<size_t>(first_row_ + r) * rows_.units + unit;
-      const int32_t* integers = rows_.sum + 2 * index;
-      const __m512 step = _mm512_set1_ps(rows_.step[index]);
-      for (int part = 0; part < kParts; ++part) {
-        totals_[r] = AddDot<F.offset()>(sums_[kSet][part], r,
-                                        kHalves ? integers[part] : integers[0] + integers[1],
-                                        scales.scale[part], step, totals_[r]);
+#pragma GCC unroll 2
+      for (int part = 0; part < kPartsOfUnit; ++part) {
+        const __m512i high = _mm512_slli_epi32(_mm512_load_si512(sums[part][2 * r]), 8);
+        const __m512i dot = _mm512_add_epi32(high, _mm512_load_si512(sums[part][2 * r + 1]));
+        const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scales.scale[part]);
+        totals[r] = _mm512_fmadd_ps(scaled, _mm512_set1_ps(step[r]), totals[r]);
       }
       if constexpr (F.has_minimum()) {
-        totals_[r] =
-            _mm512_fmadd_ps(scales.minimum, _mm512_set1_ps(rows_.step_sum[index]), totals_[r]);
+        totals[r] = _mm512_fmadd_ps(scales.minimum, _mm512_set1_ps(step_sum[r]), totals[r]);
       }
     }
   }
 
-  const PanelView& panel_;
+  const std::span<const PanelView> panels_;
   const QuantizedRows& rows_;
-  const int first_row_;
-  const size_t stride_;  // bytes between rows of activations
-  __m512 totals_[kRows];
-  UnitBytes bytes_[2][kParts];
-  UnitSums sums_[2][kParts];
+  const size_t first_index_;
+  const unsigned steps_;  // units of all panels
+  Position unpack_, multiply_;
+  Ring<kPartsOfUnit> ring_;
 };
 
 }  // namespace
 
 // Rows of the block behind the wanted ones are multiplied with them: their memory is there, what it
 // holds does not matter.
-void DecodeRowsAmx(const PanelView& panel, const QuantizedRows& rows, int first_row, int num_rows,
-                   float* out) {
-  const PackedFormat format = panel.layout->format;
+void DecodeRowsAmx(std::span<const PanelView> panels, const QuantizedRows& rows, int first_row,
+                   int num_rows, float* out) {
+  const PackedFormat format = panels[0].layout->format;
   if (num_rows < kMinTileRows || format.is_bf16()) {
-    return DecodeRowsAvx512(panel, rows, first_row, num_rows, out);
+    return DecodeRowsAvx512(panels, rows, first_row, num_rows, out);
   }
-  const TileSession session(kConfig);
   VisitFormat(format, [&]<PackedFormat F>() {
     if constexpr (!F.is_bf16()) {
-      PanelProduct<F> product(panel, rows, first_row);
-      product.Run();
-      product.Store(num_rows, out);
+      const TileSession session(kConfig<F>);
+      PanelProducts<F>(panels, rows, first_row).Run(num_rows, out);
     }
   });
 }

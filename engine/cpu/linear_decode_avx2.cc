@@ -15,13 +15,10 @@ constexpr float kLargest = 32512.0f;  // as on AVX-512
 }
 
 // dots[r] += codes of 16 columns (vectors 4h..4h + 3) times row r's integers.
+// x: the integers of the unit, [rows, 32].
 template <PackedFormat F, int kRows>
 [[gnu::always_inline]] inline void AddDots(const PanelView& panel, UnitPlace place, int h,
-                                           const QuantizedRows& rows, int first_row,
-                                           __m256i (&dots)[kRows]) {
-  const size_t row_integers = static_cast<size_t>(rows.units) * kUnitCols;
-  const int16_t* x =
-      rows.whole + first_row * row_integers + static_cast<size_t>(place.unit) * kUnitCols;
+                                           const int16_t* x, __m256i (&dots)[kRows]) {
 #pragma GCC unroll 4
   for (int v = 4 * h; v < 4 * h + 4; ++v) {
     const __m256i codes = LoadCodes<F>(panel, place, v);
@@ -29,7 +26,7 @@ template <PackedFormat F, int kRows>
     const __m256i odd = _mm256_srli_epi16(codes, 8);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const int16_t* from = x + r * row_integers + 4 * v;
+      const int16_t* from = x + r * kUnitCols + 4 * v;
       const __m256i first = _mm256_madd_epi16(even, BroadcastPair(from));
       const __m256i second = _mm256_madd_epi16(odd, BroadcastPair(from + 2));
       dots[r] = _mm256_add_epi32(dots[r], _mm256_add_epi32(first, second));
@@ -45,8 +42,10 @@ void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, 
   for (auto& half : sums) {
     for (__m256& sum : half) sum = _mm256_setzero_ps();
   }
-  for (int unit = 0; unit < rows.units; ++unit) {
+  size_t index = rows.IndexOf(first_row, 0);
+  for (int unit = 0; unit < rows.units; ++unit, index += rows.rows_per_pass) {
     if (rows.prefetch) PrefetchUnit<F>(panel, unit);
+    const int16_t* x = rows.whole + index * kUnitCols;
     for (int half = 0; half < 2; ++half) {
       const UnitPlace place = {unit, half};
       const UnitScales scales = LoadScales<F>(panel, place);
@@ -54,29 +53,28 @@ void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, 
       // Starts from -offset times the integers' sum over the columns that share a scale.
       const auto start = [&](int h) {
         for (int r = 0; r < kRows; ++r) {
-          const int32_t* sum = rows.sum + 2 * ((first_row + r) * size_t(rows.units) + unit);
+          const int32_t* sum = rows.sum + 2 * (index + r);
           dots[r] = _mm256_set1_epi32(-F.offset() * (kHalfScales ? sum[h] : sum[0] + sum[1]));
         }
       };
       const auto finish = [&](int h) {
         for (int r = 0; r < kRows; ++r) {
-          const __m256 step =
-              _mm256_set1_ps(rows.step[(first_row + r) * size_t(rows.units) + unit]);
+          const __m256 step = _mm256_set1_ps(rows.step[index + r]);
           const __m256 dot = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[r]), scales.scale[h]);
           sums[half][r] = _mm256_fmadd_ps(dot, step, sums[half][r]);
         }
       };
       start(0);
-      AddDots<F, kRows>(panel, place, 0, rows, first_row, dots);
+      AddDots<F, kRows>(panel, place, 0, x, dots);
       if constexpr (kHalfScales) {
         finish(0);
         start(1);
       }
-      AddDots<F, kRows>(panel, place, 1, rows, first_row, dots);
+      AddDots<F, kRows>(panel, place, 1, x, dots);
       finish(1);
       for (int r = 0; kMinimum && r < kRows; ++r) {
-        const float step_sum = rows.step_sum[(first_row + r) * size_t(rows.units) + unit];
-        sums[half][r] = _mm256_fmadd_ps(scales.minimum, _mm256_set1_ps(step_sum), sums[half][r]);
+        const __m256 step_sum = _mm256_set1_ps(rows.step_sum[index + r]);
+        sums[half][r] = _mm256_fmadd_ps(scales.minimum, step_sum, sums[half][r]);
       }
     }
   }
@@ -131,6 +129,16 @@ int32_t ReduceAddInts(__m256i x) {
   return _mm_cvtsi128_si32(_mm_add_epi32(sum, _mm_shuffle_epi32(sum, 0xb1)));
 }
 
+void DecodePanel(const PanelView& panel, const QuantizedRows& rows, int first_row, int num_rows,
+                 float* out) {
+  for (; num_rows >= 4; num_rows -= 4, first_row += 4, out += 4 * kPanelRows) {
+    MultiplyPanel<4>(panel, rows, first_row, out);
+  }
+  if (num_rows == 3) MultiplyPanel<3>(panel, rows, first_row, out);
+  if (num_rows == 2) MultiplyPanel<2>(panel, rows, first_row, out);
+  if (num_rows == 1) MultiplyPanel<1>(panel, rows, first_row, out);
+}
+
 }  // namespace
 
 void QuantizeRowAvx2(const QuantizedRows& rows, int row) {
@@ -139,7 +147,7 @@ void QuantizeRowAvx2(const QuantizedRows& rows, int row) {
   const __m256i order = _mm256_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15,  //
                                          0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
   for (int unit = 0; unit < rows.units; ++unit) {
-    const size_t index = static_cast<size_t>(row) * rows.units + unit;
+    const size_t index = rows.IndexOf(row, unit);
     __m256 values[4];
     __m256 absolute = _mm256_setzero_ps();
     for (int i = 0; i < 4; ++i) {
@@ -164,14 +172,12 @@ void QuantizeRowAvx2(const QuantizedRows& rows, int row) {
   }
 }
 
-void DecodeRowsAvx2(const PanelView& panel, const QuantizedRows& rows, int first_row, int num_rows,
-                    float* out) {
-  for (; num_rows >= 4; num_rows -= 4, first_row += 4, out += 4 * kPanelRows) {
-    MultiplyPanel<4>(panel, rows, first_row, out);
+void DecodeRowsAvx2(std::span<const PanelView> panels, const QuantizedRows& rows, int first_row,
+                    int num_rows, float* out) {
+  for (const PanelView& panel : panels) {
+    DecodePanel(panel, rows, first_row, num_rows, out);
+    out += num_rows * kPanelRows;
   }
-  if (num_rows == 3) MultiplyPanel<3>(panel, rows, first_row, out);
-  if (num_rows == 2) MultiplyPanel<2>(panel, rows, first_row, out);
-  if (num_rows == 1) MultiplyPanel<1>(panel, rows, first_row, out);
 }
 
 }  // namespace kvpareto::cpu

@@ -12,7 +12,7 @@ constexpr float kLargest = 32512.0f;  // 127 * 256: high stays within a signed b
   return _mm512_set1_epi32(bytes);
 }
 
-// Row r's activations of one unit.
+// A row's activations of one unit.
 struct UnitInput {
   const int8_t* high;
   const int8_t* low;
@@ -21,10 +21,9 @@ struct UnitInput {
   const int32_t* sum;
 };
 
-[[gnu::always_inline]] inline UnitInput InputOf(const QuantizedRows& rows, int row, int unit) {
-  const size_t index = static_cast<size_t>(row) * rows.units + unit;
-  return {rows.high + index * kUnitCols, rows.low + index * kUnitCols, rows.step[index],
-          rows.step_sum[index], rows.sum + 2 * index};
+[[gnu::always_inline]] inline UnitInput InputAt(const QuantizedRows& rows, size_t index) {
+  const int8_t* bytes = rows.bytes + index * 2 * kUnitCols;
+  return {bytes, bytes + kUnitCols, rows.step[index], rows.step_sum[index], rows.sum + 2 * index};
 }
 
 // Sum over half h of (code - offset) * integer activation, exact.
@@ -57,13 +56,14 @@ void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, 
   constexpr bool kMinimum = F.has_minimum();
   __m512 sums[kRows];
   for (int r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_ps();
-  for (int unit = 0; unit < rows.units; ++unit) {
+  size_t index = rows.IndexOf(first_row, 0);
+  for (int unit = 0; unit < rows.units; ++unit, index += rows.rows_per_pass) {
     if (rows.prefetch) PrefetchUnit<F>(panel, unit);
     const UnitCodes codes = LoadCodes<F>(panel, unit);
     const UnitScales scales = LoadScales<F>(panel, unit);
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const UnitInput x = InputOf(rows, first_row + r, unit);
+      const UnitInput x = InputAt(rows, index + r);
       const __m512 step = _mm512_set1_ps(x.step);
       if constexpr (F.scales == ScaleKind::kSuperSigned16) {
         for (int h = 0; h < 2; ++h) {
@@ -127,12 +127,32 @@ void MultiplyPanel(const PanelView& panel, const QuantizedRows& rows, int first_
   });
 }
 
+void DecodePanel(const PanelView& panel, const QuantizedRows& rows, int first_row, int num_rows,
+                 float* out) {
+  switch (num_rows) {
+    case 1:
+      return MultiplyPanel<1>(panel, rows, first_row, out);
+    case 2:
+      return MultiplyPanel<2>(panel, rows, first_row, out);
+    case 3:
+      return MultiplyPanel<3>(panel, rows, first_row, out);
+    case 4:
+      return MultiplyPanel<4>(panel, rows, first_row, out);
+    case 8:
+      return MultiplyPanel<8>(panel, rows, first_row, out);
+    default:
+      break;
+  }
+  MultiplyPanel<4>(panel, rows, first_row, out);
+  DecodePanel(panel, rows, first_row + 4, num_rows - 4, out + 4 * kPanelRows);
+}
+
 }  // namespace
 
 void QuantizeRowAvx512(const QuantizedRows& rows, int row) {
   const float* x = rows.x + static_cast<size_t>(row) * rows.cols;
   for (int unit = 0; unit < rows.units; ++unit, x += kUnitCols) {
-    const size_t index = static_cast<size_t>(row) * rows.units + unit;
+    const size_t index = rows.IndexOf(row, unit);
     const int left = rows.cols - unit * kUnitCols;
     __m512 values[2];
     for (int h = 0; h < 2; ++h) {
@@ -151,9 +171,9 @@ void QuantizeRowAvx512(const QuantizedRows& rows, int row) {
       // Rounded, so that low = integer - 256 high fits a signed byte.
       const __m512i high = _mm512_srai_epi32(_mm512_add_epi32(integer, _mm512_set1_epi32(128)), 8);
       const __m512i low = _mm512_sub_epi32(integer, _mm512_slli_epi32(high, 8));
-      const size_t at = index * kUnitCols + 16 * h;
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(rows.high + at), _mm512_cvtepi32_epi8(high));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(rows.low + at), _mm512_cvtepi32_epi8(low));
+      int8_t* to = rows.bytes + index * 2 * kUnitCols + 16 * h;
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(high));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + kUnitCols), _mm512_cvtepi32_epi8(low));
       rows.sum[2 * index + h] = _mm512_reduce_add_epi32(integer);
     }
     rows.step[index] = step;
@@ -161,24 +181,12 @@ void QuantizeRowAvx512(const QuantizedRows& rows, int row) {
   }
 }
 
-void DecodeRowsAvx512(const PanelView& panel, const QuantizedRows& rows, int first_row,
+void DecodeRowsAvx512(std::span<const PanelView> panels, const QuantizedRows& rows, int first_row,
                       int num_rows, float* out) {
-  switch (num_rows) {
-    case 1:
-      return MultiplyPanel<1>(panel, rows, first_row, out);
-    case 2:
-      return MultiplyPanel<2>(panel, rows, first_row, out);
-    case 3:
-      return MultiplyPanel<3>(panel, rows, first_row, out);
-    case 4:
-      return MultiplyPanel<4>(panel, rows, first_row, out);
-    case 8:
-      return MultiplyPanel<8>(panel, rows, first_row, out);
-    default:
-      break;
+  for (const PanelView& panel : panels) {
+    DecodePanel(panel, rows, first_row, num_rows, out);
+    out += num_rows * kPanelRows;
   }
-  MultiplyPanel<4>(panel, rows, first_row, out);
-  DecodeRowsAvx512(panel, rows, first_row + 4, num_rows - 4, out + 4 * kPanelRows);
 }
 
 }  // namespace kvpareto::cpu
