@@ -8,8 +8,9 @@ namespace kvpareto::cpu {
 namespace {
 
 struct VectorProducts {
-  IntegerVectors integers;
+  VectorRows integers;
 
+  void Begin() {}
   template <int kBits>
   void Dot(const DotArgs& args, int heads) {
     if constexpr (kBits <= 8) {

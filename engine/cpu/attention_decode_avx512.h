@@ -11,6 +11,7 @@
 //
 // `Products` computes the two products, to f32 accuracy or, on codes, to that of 16-bit integers
 // (integer_rows_avx512.h):
+//   void Begin()                                            before a task
 //   void Dot<kBits>(const DotArgs&, heads)                  as DotHeads
 //   void Weigh<kBits>(const WeighArgs&, heads, channels)    as WeighChannels
 // Everything is in an anonymous namespace (see tile_decode_avx512.h).
@@ -29,12 +30,25 @@ namespace {
 constexpr int kRoundPieces = 16;
 constexpr int kScoreStride = kRoundPieces * kv::kBlockTokens;
 
+// How the tiles of a codec are laid out; a task meets few codecs.
+struct KnownFormat {
+  kv::CodecId codec;  // kBf16: none yet
+  TileFormat format;
+};
+
+const TileFormat& FormatOf(KnownFormat& known, kv::CodecId codec, kv::Role role, int head_dim,
+                           kv::StaticRange range) {
+  if (known.codec != codec) known = {codec, DescribeTile(codec, role, head_dim, range)};
+  return known.format;
+}
+
 // Scratch of one task. The thread's bytes hold the struct, then the arrays that depend on the
 // group.
 template <typename Products>
 struct DecodeScratch {
   TileParams params;
   Products products;
+  KnownFormat k_format, v_format;
   alignas(64) float decoded[kv::kBlockTokens * kMaxHeadDim];  // granules, for unfused codecs
   alignas(64) uint16_t keys[kv::kBlockTokens * kMaxHeadDim];  // bf16 keys of a low tile, widened
   alignas(64) uint16_t edge[2 * kMaxHeadDim];                 // a row of values with one slot valid
@@ -236,7 +250,8 @@ void ScorePiece(const AttentionTask& task, const TilePiece& piece, const std::by
     return dot_decoded();
   }
   dot.keys = piece.k_tile(task.kv_head);
-  const TileFormat format = DescribeTile(codec, kv::Role::kKey, task.head_dim, task.k_range);
+  const TileFormat& format =
+      FormatOf(scratch.k_format, codec, kv::Role::kKey, task.head_dim, task.k_range);
   if (!format.codes) {
     DecodeToFloats({codec, kv::Role::kKey, task.k_range, task.head_dim, dot.keys}, scratch.decoded);
     return dot_decoded();
@@ -406,7 +421,8 @@ void WeighPiece(const AttentionTask& task, const TilePiece& piece, Slots slots,
     return weigh_decoded();
   }
   weigh.values = piece.v_tile(task.kv_head);
-  const TileFormat format = DescribeTile(codec, kv::Role::kValue, task.head_dim, task.v_range);
+  const TileFormat& format =
+      FormatOf(scratch.v_format, codec, kv::Role::kValue, task.head_dim, task.v_range);
   if (!format.codes || !FitsUnits(format.bits, task.head_dim) ||
       !FitsUnits(format.bits, format.group_channels)) {
     DecodeToFloats({codec, kv::Role::kValue, task.v_range, task.head_dim, weigh.values},
@@ -473,6 +489,8 @@ void DecodeAttention(const AttentionTask& task, std::byte* bytes) {
                      _mm512_mul_ps(_mm512_loadu_ps(task.q + i), _mm512_set1_ps(task.scale)));
   }
   Fill(0.0f, task.group * task.head_dim, task.states[0].o);
+  scratch.products.Begin();
+  scratch.k_format.codec = scratch.v_format.codec = kv::CodecId::kBf16;
   for (int first = 0; first < task.num_pieces; first += kRoundPieces) {
     const int left = task.num_pieces - first;
     const int count = left < kRoundPieces ? left : kRoundPieces;

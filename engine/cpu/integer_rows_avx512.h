@@ -88,20 +88,22 @@ struct Words<3> {
   }
 };
 
-inline constexpr int kIntegerHeads = 4;
+inline constexpr int kVectorHeads = 4;  // that fill the registers
 inline constexpr int kLargestInteger = 32767;
 // The longest sum, over the channels of a head, of the largest code.
 static_assert(int64_t{kLargestInteger} * 255 * kMaxHeadDim < int64_t{1} << 31);
 static_assert(kv::kBlockTokens <= kMaxHeadDim);
 
 // Vectors of floats as integers times a step.
+template <int kHeads>
 struct IntegerVectors {
-  alignas(64) int16_t values[kIntegerHeads][kMaxHeadDim];
-  float step[kIntegerHeads];
+  alignas(64) int16_t values[kHeads][kMaxHeadDim];
+  float step[kHeads];
 };
 
-// x: [heads, n], `stride` floats apart; n is a multiple of 16, heads at most kIntegerHeads.
-inline void ToIntegers(const float* x, int stride, int heads, int n, IntegerVectors& to) {
+// x: [heads, n], `stride` floats apart; n is a multiple of 16.
+inline void ToIntegers(const float* x, int stride, int heads, int n, int16_t (*values)[kMaxHeadDim],
+                       float* steps) {
   for (int h = 0; h < heads; ++h, x += stride) {
     __m512 largest_lanes = _mm512_setzero_ps();
     for (int i = 0; i < n; i += 16) {
@@ -109,10 +111,10 @@ inline void ToIntegers(const float* x, int stride, int heads, int n, IntegerVect
     }
     const float largest = _mm512_reduce_max_ps(largest_lanes);
     const __m512 inverse = _mm512_set1_ps(largest > 0.0f ? kLargestInteger / largest : 0.0f);
-    to.step[h] = largest / kLargestInteger;
+    steps[h] = largest / kLargestInteger;
     for (int i = 0; i < n; i += 16) {
       const __m512i integers = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
-      _mm256_store_si256(reinterpret_cast<__m256i*>(to.values[h] + i),
+      _mm256_store_si256(reinterpret_cast<__m256i*>(values[h] + i),
                          _mm512_cvtepi32_epi16(integers));
     }
   }
@@ -129,7 +131,8 @@ struct CodeRows {
 // Calls store(h, j, sums): over rows r, x[h][2r] * codes[r][j].first + x[h][2r + 1] *
 // codes[r][j].second, for vectors j of 16 lanes.
 template <int kBits, int kHeads, int kVectors, typename Store>
-void MultiplyCodes(const CodeRows& rows, const IntegerVectors& x, const Store& store) {
+void MultiplyCodes(const CodeRows& rows, const int16_t (*values)[kMaxHeadDim], const float* steps,
+                   const Store& store) {
   __m512i sums[kHeads][kVectors];
   for (auto& head : sums) {
     for (__m512i& sum : head) sum = _mm512_setzero_si512();
@@ -140,7 +143,7 @@ void MultiplyCodes(const CodeRows& rows, const IntegerVectors& x, const Store& s
     Words<kBits>::template Load<kVectors>(rows.codes + r * rows.row_bytes, words);
     for (int h = 0; h < kHeads; ++h) {
       int32_t pair;
-      std::memcpy(&pair, x.values[h] + 2 * r, sizeof(pair));
+      std::memcpy(&pair, values[h] + 2 * r, sizeof(pair));
       const __m512i both = _mm512_set1_epi32(pair);
       for (int j = 0; j < kVectors; ++j) {
         sums[h][j] = _mm512_dpwssd_epi32(sums[h][j], words[j], both);
@@ -148,55 +151,70 @@ void MultiplyCodes(const CodeRows& rows, const IntegerVectors& x, const Store& s
     }
   }
   for (int h = 0; h < kHeads; ++h) {
-    const __m512 step = _mm512_set1_ps(x.step[h]);
+    const __m512 step = _mm512_set1_ps(steps[h]);
     for (int j = 0; j < kVectors; ++j) {
       store(h, j, _mm512_mul_ps(_mm512_cvtepi32_ps(sums[h][j]), step));
     }
   }
 }
 
-// The same for 1 to kIntegerHeads heads.
+// The same for 1 to kVectorHeads heads.
 template <int kBits, int kVectors, typename Store>
-void MultiplyCodes(const CodeRows& rows, const IntegerVectors& x, int heads, const Store& store) {
+void MultiplyCodes(const CodeRows& rows, const int16_t (*values)[kMaxHeadDim], const float* steps,
+                   int heads, const Store& store) {
   switch (heads) {
     case 1:
-      return MultiplyCodes<kBits, 1, kVectors>(rows, x, store);
+      return MultiplyCodes<kBits, 1, kVectors>(rows, values, steps, store);
     case 2:
-      return MultiplyCodes<kBits, 2, kVectors>(rows, x, store);
+      return MultiplyCodes<kBits, 2, kVectors>(rows, values, steps, store);
     case 3:
-      return MultiplyCodes<kBits, 3, kVectors>(rows, x, store);
+      return MultiplyCodes<kBits, 3, kVectors>(rows, values, steps, store);
     default:
-      return MultiplyCodes<kBits, kIntegerHeads, kVectors>(rows, x, store);
+      return MultiplyCodes<kBits, kVectorHeads, kVectors>(rows, values, steps, store);
   }
 }
 
+// `Integers` multiplies vectors of at most kHeads heads with codes:
+//   void Round(const float* x, int stride, int heads, int n)            as ToIntegers
+//   void Multiply<kBits, kVectors>(const CodeRows&, heads, store)       as MultiplyCodes
+struct VectorRows {
+  static constexpr int kHeads = kVectorHeads;
+  IntegerVectors<kHeads> x;
+
+  void Round(const float* from, int stride, int heads, int n) {
+    ToIntegers(from, stride, heads, n, x.values, x.step);
+  }
+  template <int kBits, int kVectors, typename Store>
+  void Multiply(const CodeRows& rows, int heads, const Store& store) const {
+    MultiplyCodes<kBits, kVectors>(rows, x.values, x.step, heads, store);
+  }
+};
+
 // As DotHeads.
-template <int kBits>
-void DotCodes(DotArgs args, int heads, IntegerVectors& scratch) {
-  for (; heads > 0; heads -= kIntegerHeads) {
-    const int count = heads < kIntegerHeads ? heads : kIntegerHeads;
-    ToIntegers(args.q, args.q_stride, count, 2 * args.rows, scratch);
-    MultiplyCodes<kBits, kTileVectors>({args.keys, args.next, args.row_bytes, args.rows}, scratch,
-                                       count, [&](int h, int j, __m512 sums) {
-                                         _mm512_storeu_ps(args.scores + h * args.stride + 16 * j,
-                                                          sums);
-                                       });
+template <int kBits, typename Integers>
+void DotCodes(DotArgs args, int heads, Integers& integers) {
+  for (; heads > 0; heads -= Integers::kHeads) {
+    const int count = heads < Integers::kHeads ? heads : Integers::kHeads;
+    integers.Round(args.q, args.q_stride, count, 2 * args.rows);
+    integers.template Multiply<kBits, kTileVectors>(
+        {args.keys, args.next, args.row_bytes, args.rows}, count, [&](int h, int j, __m512 sums) {
+          _mm512_storeu_ps(args.scores + h * args.stride + 16 * j, sums);
+        });
     args.next = nullptr;
-    args.q += kIntegerHeads * args.q_stride;
-    args.scores += kIntegerHeads * args.stride;
+    args.q += Integers::kHeads * args.q_stride;
+    args.scores += Integers::kHeads * args.stride;
   }
 }
 
 // Channels [first, last) of WeighCodeChannels, 16 * kVectors at a time; returns where it stopped.
-template <int kBits, int kVectors>
-int WeighCodeColumns(const WeighArgs& args, const IntegerVectors& p, int heads, int first,
-                     int last) {
+template <int kBits, int kVectors, typename Integers>
+int WeighCodeColumns(const WeighArgs& args, Integers& p, int heads, int first, int last) {
   for (; last - first >= 16 * kVectors; first += 16 * kVectors) {
     const size_t offset = PairBytes<kBits>(first);
-    MultiplyCodes<kBits, kVectors>(
+    p.template Multiply<kBits, kVectors>(
         {args.values + offset, args.next == nullptr ? nullptr : args.next + offset, args.row_bytes,
          args.rows},
-        p, heads, [&](int h, int j, __m512 sums) {
+        heads, [&](int h, int j, __m512 sums) {
           float* const to = args.out + h * args.out_stride + first + 16 * j;
           _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sums));
         });
@@ -205,22 +223,22 @@ int WeighCodeColumns(const WeighArgs& args, const IntegerVectors& p, int heads, 
 }
 
 // As WeighChannels.
-template <int kBits>
-void WeighCodeChannels(WeighArgs args, int heads, int channels, IntegerVectors& scratch) {
+template <int kBits, typename Integers>
+void WeighCodeChannels(WeighArgs args, int heads, int channels, Integers& integers) {
   constexpr int kMinCount = Words<kBits>::kMinCount;
-  for (; heads > 0; heads -= kIntegerHeads) {
-    const int count = heads < kIntegerHeads ? heads : kIntegerHeads;
-    ToIntegers(args.p, args.p_stride, count, 2 * args.rows, scratch);
-    int done = WeighCodeColumns<kBits, 4>(args, scratch, count, 0, channels);
+  for (; heads > 0; heads -= Integers::kHeads) {
+    const int count = heads < Integers::kHeads ? heads : Integers::kHeads;
+    integers.Round(args.p, args.p_stride, count, 2 * args.rows);
+    int done = WeighCodeColumns<kBits, 4>(args, integers, count, 0, channels);
     if constexpr (kMinCount <= 2) {
-      done = WeighCodeColumns<kBits, 2>(args, scratch, count, done, channels);
+      done = WeighCodeColumns<kBits, 2>(args, integers, count, done, channels);
     }
     if constexpr (kMinCount == 1) {
-      done = WeighCodeColumns<kBits, 1>(args, scratch, count, done, channels);
+      done = WeighCodeColumns<kBits, 1>(args, integers, count, done, channels);
     }
     args.next = nullptr;
-    args.p += kIntegerHeads * args.p_stride;
-    args.out += kIntegerHeads * args.out_stride;
+    args.p += Integers::kHeads * args.p_stride;
+    args.out += Integers::kHeads * args.out_stride;
   }
 }
 

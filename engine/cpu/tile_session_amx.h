@@ -25,12 +25,15 @@ struct alignas(64) TileConfig {
 static_assert(sizeof(TileConfig) == 64);
 constexpr TileConfig kWholeTiles;
 
+// Tiles are zero then.
+inline void ConfigureTiles(const TileConfig& config) {
+  asm volatile("ldtilecfg %0" ::"m"(config) : "memory");
+}
+
 // Configures the tiles for its lifetime.
 class TileSession {
  public:
-  explicit TileSession(const TileConfig& config = kWholeTiles) {
-    asm volatile("ldtilecfg %0" ::"m"(config));
-  }
+  explicit TileSession(const TileConfig& config = kWholeTiles) { ConfigureTiles(config); }
   ~TileSession() { asm volatile("tilerelease" ::: "memory"); }
   TileSession(const TileSession&) = delete;
   TileSession& operator=(const TileSession&) = delete;

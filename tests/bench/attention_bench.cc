@@ -148,6 +148,11 @@ void Decode(benchmark::State& state, Shape shape, const char* k, const char* v) 
   RunAttention(state, shape, Codecs(k, v), 1, true, 30);
 }
 
+// One layer again and again: a cache of 1024 tokens stays in the processor's.
+void DecodeCached(benchmark::State& state, Shape shape, const char* k, const char* v) {
+  RunAttention(state, shape, Codecs(k, v), 1, true, 1);
+}
+
 // With the key bias term, as a flagged layer of Qwen2.5, and without.
 void BiasedPrefill(benchmark::State& state, Shape shape, bool key_bias) {
   RunAttention(state, shape, Codecs("int4-channel", "int4-token"), static_cast<int>(state.range(0)),
@@ -184,11 +189,23 @@ BENCHMARK_CAPTURE(Prefill, llama8b_bf16, kLlama8b, "bf16", "bf16")
 BENCHMARK_CAPTURE(Decode, smollm2_bf16, kSmolLm2, "bf16", "bf16")->Apply(DecodeSizes);
 BENCHMARK_CAPTURE(Decode, smollm2_int8_token, kSmolLm2, "int8-token", "int8-token")
     ->Apply(DecodeSizes);
+BENCHMARK_CAPTURE(Decode, smollm2_int8, kSmolLm2, "int8-channel", "int8-token")->Apply(DecodeSizes);
+BENCHMARK_CAPTURE(Decode, smollm2_int4, kSmolLm2, "int4-channel", "int4-token")->Apply(DecodeSizes);
 BENCHMARK_CAPTURE(Decode, smollm2_int4_channel_token_g32, kSmolLm2, "int4-channel",
                   "int4-token-g32")
     ->Apply(DecodeSizes);
 BENCHMARK_CAPTURE(Decode, smollm2_int4_token_g32, kSmolLm2, "int4-token-g32", "int4-token-g32")
     ->Apply(DecodeSizes);
+
+void CachedSizes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"tokens", "threads"})->Args({1024, 1})->Unit(benchmark::kMicrosecond);
+  b->UseRealTime();
+}
+BENCHMARK_CAPTURE(DecodeCached, smollm2_bf16, kSmolLm2, "bf16", "bf16")->Apply(CachedSizes);
+BENCHMARK_CAPTURE(DecodeCached, smollm2_int8, kSmolLm2, "int8-channel", "int8-token")
+    ->Apply(CachedSizes);
+BENCHMARK_CAPTURE(DecodeCached, smollm2_int4, kSmolLm2, "int4-channel", "int4-token")
+    ->Apply(CachedSizes);
 
 void BiasSizes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"tokens", "threads"})->Args({8128, 1})->Unit(benchmark::kMicrosecond);

@@ -204,6 +204,33 @@ TEST(AttentionDeterminismTest, ResultDependsOnOwnSequenceOnly) {
   }
 }
 
+// Integer products are exact, so where codes are all there is, tiles change nothing.
+TEST(AttentionCodesTest, AmxDecodesToTheBitsOfVectors) {
+  if (DetectIsa() < Isa::kAmx) GTEST_SKIP() << "no AMX";
+  for (int i = 0; i < kv::NumCodecs(); ++i) {
+    const kv::CodecInfo& info = kv::GetCodecInfo(kv::CodecId(i));
+    if (!info.name.starts_with("int")) continue;
+    for (const Heads heads : {Heads{1, 1}, Heads{6, 2}, Heads{14, 2}, Heads{20, 1}}) {
+      for (const int head_dim : {64, 80, 128, 256}) {
+        if (!kv::CodecSupports(kv::CodecId(i), head_dim)) continue;
+        SCOPED_TRACE(testing::Message() << info.name << " d" << head_dim << " " << heads.heads);
+        const CachedSequence sequence({.kv_heads = heads.kv_heads,
+                                       .head_dim = head_dim,
+                                       .codecs = {kv::CodecId(i), kv::CodecId(i)}},
+                                      10 * kv::kBlockTokens, i);
+        Step step(heads, head_dim, 0, {{&sequence, 1, true}});
+        const uint32_t seed = head_dim;
+        step.FillQueries({&seed, 1});
+        step.Run(Isa::kAvx512, 1);
+        const std::vector<float> vectors(step.out_of(0).begin(), step.out_of(0).end());
+        step.Run(Isa::kAmx, 2);
+        EXPECT_EQ(
+            std::memcmp(vectors.data(), step.out_of(0).data(), sizeof(float) * vectors.size()), 0);
+      }
+    }
+  }
+}
+
 TEST(AttentionEdgeTest, NoRowsAndNoSequences) {
   const CachedSequence sequence({}, 70, 1);
   for (Isa isa : AvailableIsas()) {
