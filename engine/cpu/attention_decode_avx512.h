@@ -125,7 +125,7 @@ const std::byte* NextValues(const AttentionTask& task, const TilePiece* piece) {
 
 void PrefetchBytes(const std::byte* from, size_t first, size_t last) {
   if (from == nullptr) return;
-  for (size_t i = first / 64 * 64; i < last; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
+  for (size_t i = first / 64 * 64; i < last; i += 64) _mm_prefetch(from + i, _MM_HINT_T1);
 }
 
 // Bytes of a tile's elements; parameters follow.

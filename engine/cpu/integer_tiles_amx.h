@@ -1,7 +1,7 @@
 // The products of integer_rows_avx512.h on AMX tiles, to the same bits. The 16-bit integers of up
 // to 16 heads are two A operands, one row a head: their high bytes, signed, and their low ones,
-// unsigned. Codes become bytes in the order of B once for all heads: a fifth of the instructions of
-// vectors already for three. Everything is in an anonymous namespace (see tile_decode_avx512.h).
+// unsigned. Codes become bytes in the order of B once for all heads. Everything is in an anonymous
+// namespace (see tile_decode_avx512.h).
 #pragma once
 
 #include "engine/cpu/integer_rows_avx512.h"
@@ -14,6 +14,9 @@ inline constexpr int kByteTileRows = 16;   // of any tile
 inline constexpr int kByteTileDepth = 64;  // bytes of a row of A
 inline constexpr int kRowPairs = 64;       // of codes that are multiplied together
 inline constexpr int kByteTiles = kRowPairs / 16;
+// Tile loads wait for the stores before them to be through, which takes longer than the products of
+// fewer heads do on vectors.
+inline constexpr int kMinTileHeads = kVectorHeads + 1;
 inline constexpr int kMaxByteSteps = kMaxHeadDim / kByteTileDepth;
 
 // Loads a row of kRowPairs pairs of codes as bytes, in four quarters of 16 pairs: 0 and 1 in the
@@ -102,19 +105,19 @@ class TileRows {
     return config;
   }
 
-  // As ToIntegers. Products of one head are left to vectors.
+  // As ToIntegers.
   void Round(const float* x, int stride, int heads, int n) {
     ToIntegers(x, stride, heads, n, x_.values, x_.step);
     steps_ = (n + kByteTileDepth - 1) / kByteTileDepth;
-    if (heads == 1) return;
+    if (heads < kMinTileHeads) return;
     for (int h = 0; h < heads; ++h) SplitBytes(h, n);
   }
 
-  // As MultiplyCodes, with tiles as Config(heads) unless heads is 1.
+  // As MultiplyCodes; from kMinTileHeads on, tiles must be as Config(heads) says.
   template <int kBits, int kVectors, typename Store>
   void Multiply(const CodeRows& rows, int heads, const Store& store) {
     if constexpr (kVectors == kByteTiles) {
-      if (heads > 1) {
+      if (heads >= kMinTileHeads) {
         Expand<kBits>(rows);
         MultiplyPair(0);
         MultiplyPair(1);

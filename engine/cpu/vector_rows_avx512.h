@@ -39,12 +39,12 @@ constexpr size_t PairBytes(int pairs) {
 }
 
 // Asks for the next tile while this one is worked on, a row's worth with every row: tiles of one
-// head lie too far apart for the hardware to foresee them, and all lines at once would be more than
-// a core can wait for.
+// head lie too far apart for the hardware to foresee them. Into the L2 cache: a core waits for more
+// lines there than in the L1 cache (Zen 4: 24), and a tile fits.
 template <int kBytes>
 [[gnu::always_inline]] inline void PrefetchRow(const std::byte* next, size_t offset) {
   if (next == nullptr) return;
-  for (int i = 0; i < kBytes; i += 64) _mm_prefetch(next + offset + i, _MM_HINT_T0);
+  for (int i = 0; i < kBytes; i += 64) _mm_prefetch(next + offset + i, _MM_HINT_T1);
 }
 
 // scores[h][t] = sum over rows r of q[h][2r] * k[r][t].first + q[h][2r + 1] * k[r][t].second: keys
