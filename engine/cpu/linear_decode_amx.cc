@@ -15,7 +15,7 @@ namespace kvpareto::cpu {
 namespace {
 
 constexpr int kRows = kDecodeRowsPerPass;
-constexpr int kMinTileRows = 4;  // fewer are faster on vectors
+constexpr int kMinTileRows = 6;  // fewer are as fast or faster on vectors
 // How many units ahead of the one that is scaled the others are multiplied and unpacked.
 constexpr int kMultiplyAhead = 2;
 constexpr int kUnpackAhead = 5;
