@@ -242,6 +242,6 @@ struct Encode {
 
 }  // namespace
 
-bool SealTileAvx2(const SealTask& task) { return DispatchSeal<Encode>(task); }
+bool SealTileAvx2(const SealTask& task) { return DispatchSeal<Encode>(task, Extra::kNone); }
 
 }  // namespace kvpareto::cpu

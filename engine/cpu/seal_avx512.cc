@@ -3,6 +3,7 @@
 // in kv/quantizer.h; every operation here is the one there.
 #include <cstring>
 
+#include "engine/cpu/equalize_avx512.h"
 #include "engine/cpu/seal_dispatch.h"
 #include "engine/cpu/store_task.h"
 #include "engine/cpu/tile_decode_avx512.h"
@@ -32,6 +33,22 @@ Pairs LoadSaturated(const std::byte* source, int granule) {
   };
   return {saturate(values[0].first), saturate(values[0].second)};
 }
+
+// What is quantized: a tile's values, divided by the factors of its members if it has any.
+struct Levels {
+  const std::byte* source;
+  const float* factors;  // of the members, along which lanes run; or null
+
+  Pairs Load(int granule, int column) const {
+    Pairs x = LoadSaturated(source, granule);
+    if (factors != nullptr) {
+      const __m512 factor = _mm512_load_ps(factors + 16 * column);
+      x.first = _mm512_div_ps(x.first, factor);
+      x.second = _mm512_div_ps(x.second, factor);
+    }
+    return x;
+  }
+};
 
 void WidenLanes(const Pairs& values, int group, Extremes& extremes) {
   const __m512 low = _mm512_min_ps(values.first, values.second);
@@ -168,6 +185,23 @@ void ForEachGranule(Role role, int head_dim, const F& f) {
   }
 }
 
+// Finds the factors of a dual-axis tile and stores them in it.
+void FindFactors(const SealTask& task, const TileFormat& format, float* factors) {
+  const bool key = task.role == Role::kKey;
+  LaneEqualizer equalizer(key ? task.head_dim : kv::kBlockTokens,
+                          key ? kv::kBlockTokens : task.head_dim);
+  ForEachGranule(task.role, task.head_dim, [&](int granule, int row, int column) {
+    equalizer.Set(row, column, LoadSaturated(task.source, granule));
+  });
+  equalizer.Run(factors);
+  for (int m = 0; m < format.factors; m += 16) {
+    _mm256_storeu_si256(
+        reinterpret_cast<__m256i*>(task.encoded + format.factor_offset + 2 * size_t(m)),
+        _mm512_cvtps_ph(_mm512_load_ps(factors + m),
+                        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
+}
+
 void JoinLanes(Extremes& extremes) {
   extremes.min[0] = _mm512_reduce_min_ps(_mm512_load_ps(extremes.min));
   extremes.max[0] = _mm512_reduce_max_ps(_mm512_load_ps(extremes.max));
@@ -180,6 +214,12 @@ struct Encode {
     TileParams params;
     params.scale[0] = format.static_scale;
     params.zero[0] = format.static_zero;
+    alignas(64) float factors[kMaxHeadDim];
+    Levels levels = {task.source, nullptr};
+    if (format.extra == Extra::kFactors) {
+      FindFactors(task, format, factors);
+      levels.factors = factors;
+    }
     if (format.groups > 0) {
       Extremes extremes;
       for (int i = 0; i < (format.groups + 15) / 16 * 16; ++i) {
@@ -187,8 +227,7 @@ struct Encode {
         extremes.max[i] = -kv::kMaxMagnitude;
       }
       ForEachGranule(kRole, task.head_dim, [&](int granule, int row, int column) {
-        Widen<kRole, kGranularity>(format, LoadSaturated(task.source, granule), row, column,
-                                   extremes);
+        Widen<kRole, kGranularity>(format, levels.Load(granule, column), row, column, extremes);
       });
       if constexpr (kGranularity == Granularity::kPerBlock) JoinLanes(extremes);
       FitGroups(format, extremes, kMaxCode, task.range.clip, params, task.encoded);
@@ -197,7 +236,7 @@ struct Encode {
     const __m512 limit = _mm512_set1_ps(kMaxCode);
     __m512i unit[kCount];
     ForEachGranule(kRole, task.head_dim, [&](int granule, int row, int column) {
-      const Pairs x = LoadSaturated(task.source, granule);
+      const Pairs x = levels.Load(granule, column);
       const GranuleParams p = ParamsOf<kRole, kGranularity>(format, params, row, column);
       const __m512i first = Quantize(x.first, p.scale.first, p.zero.first, limit);
       const __m512i second = Quantize(x.second, p.scale.second, p.zero.second, limit);
@@ -212,6 +251,6 @@ struct Encode {
 
 }  // namespace
 
-bool SealTileAvx512(const SealTask& task) { return DispatchSeal<Encode>(task); }
+bool SealTileAvx512(const SealTask& task) { return DispatchSeal<Encode>(task, Extra::kFactors); }
 
 }  // namespace kvpareto::cpu

@@ -36,11 +36,13 @@ bool DispatchRole(const SealTask& task, const TileFormat& format) {
 }
 
 // Encoder<kBits, kRole, kGranularity>::Run(task, format) encodes a bf16 tile into zeroed bytes; per
-// block also stands for per tensor. Returns false, and does nothing, for other codecs and sources.
+// block also stands for per tensor. `extra`: what it can do besides codes, scales and zero points.
+// Returns false, and does nothing, for other codecs and sources.
 template <template <int, kv::Role, kv::Granularity> typename Encoder>
-bool DispatchSeal(const SealTask& task) {
+bool DispatchSeal(const SealTask& task, Extra extra) {
   const TileFormat format = DescribeTile(task.codec, task.role, task.head_dim, task.range);
-  if (task.source_codec != kv::CodecId::kBf16 || !format.codes || format.extra != Extra::kNone) {
+  if (task.source_codec != kv::CodecId::kBf16 || !format.codes ||
+      (format.extra != Extra::kNone && format.extra != extra)) {
     return false;
   }
   std::memset(task.encoded, 0, kv::TileBytes(task.codec, task.role, task.head_dim));
