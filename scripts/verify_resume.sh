@@ -30,20 +30,30 @@ say "a whole run takes $took_ms ms; killing $times times"
 grep -E '"what":"(speed|date)' "$folder/whole/journal.jsonl" >"$folder/killed/journal.jsonl"
 ln -sfn killed "$folder/run"
 killed=0
-for _ in $(seq "$times"); do
+records() { wc -l <"$folder/killed/journal.jsonl"; }
+progressed() { [ "$(records)" -gt "$before" ]; }
+ended() { ! readlink -e "/proc/$pid/exe" >/dev/null; }
+
+for i in $(seq "$times"); do
+  before=$(records)
   run &
   pid=$!
-  # Anywhere in the part that a run gets to before its turn to be killed.
-  pause_ms=$((RANDOM % (took_ms / 2 + 1)))
+  # Every other time from the start on, as while it calibrates, of which the journal keeps nothing;
+  # else after a record, so that all the kills together get to the end of the run.
+  if [ $((i % 2)) = 0 ]; then
+    until progressed || ended; do sleep 0.05; done
+  fi
+  pause_ms=$((RANDOM % (3 * took_ms / (2 * times) + 1)))
   sleep "$((pause_ms / 1000)).$(printf '%03d' $((pause_ms % 1000)))"
   # `run` has replaced its shell by the tuner, unless it has had no time to.
   if [ "$(readlink "/proc/$pid/exe")" = "$tuner" ]; then killed=$((killed + 1)); fi
   kill -KILL "$pid" 2>/dev/null || true
   wait "$pid" 2>/dev/null || true
-  say "after $pause_ms ms: $(wc -l <"$folder/killed/journal.jsonl") records"
+  say "after $pause_ms ms: $(records) records, $killed kills"
 done
 (run) || { cat "$folder/log" >&2; exit 1; }
 [ "$killed" -gt 0 ] || { say "no run was still there to be killed"; exit 1; }
+say "the whole run has $(wc -l <"$folder/whole/journal.jsonl") records"
 for result in "$folder"/whole/*.yaml "$folder/whole/results.json" "$folder/whole/results.csv"; do
   cmp "$result" "$folder/killed/$(basename "$result")"
 done
