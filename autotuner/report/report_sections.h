@@ -13,8 +13,8 @@ namespace kvpareto::tune {
 // What a row is called in plots and tables of its model.
 struct RowMark {
   std::string id;  // for HTML: letters and digits
-  // "3" on the frontier of its weights, "B" of the paper's formats, "bf16" (its name where there are
-  // several); else empty.
+  // "3" on the frontier of its weights, "B" of the paper's formats, "bf16" (its name where there
+  // are several); else empty.
   std::string label;
 };
 
