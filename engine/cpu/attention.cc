@@ -25,8 +25,8 @@ class CpuAttention : public AttentionKernel {
   // Whether any sequence has a key bias; their angles are in the table then.
   bool CoverAngles(const AttentionArgs& args);
   void Reserve(const AttentionKernels& kernels, const AttentionArgs& args, bool key_bias);
-  void RunDecodeTask(const AttentionKernels& kernels, const PlannedTask& planned,
-                     std::byte* scratch, const AttentionArgs& args);
+  void RunDecodeTask(const AttentionKernels& kernels, int item, std::byte* scratch,
+                     const AttentionArgs& args);
   void MergeRow(const DecodeRow& row, int kv_head, const AttentionArgs& args);
 
   const Isa isa_;
@@ -92,15 +92,19 @@ void CpuAttention::Run(const AttentionArgs& args) {
     if (planned.decode_row < 0) {
       kernels.prefill(planned.task, scratch);
     } else {
-      RunDecodeTask(kernels, planned, scratch, args);
+      RunDecodeTask(kernels, item, scratch, args);
     }
   });
 }
 
 // The thread that finishes a row's last split merges them all, in order.
-void CpuAttention::RunDecodeTask(const AttentionKernels& kernels, const PlannedTask& planned,
-                                 std::byte* scratch, const AttentionArgs& args) {
+void CpuAttention::RunDecodeTask(const AttentionKernels& kernels, int item, std::byte* scratch,
+                                 const AttentionArgs& args) {
+  const PlannedTask& planned = plan_.tasks[item];
   AttentionTask task = planned.task;
+  // The other threads take the items before it.
+  const size_t next = static_cast<size_t>(item) + pool_.threads();
+  if (next < plan_.tasks.size()) task.next = &plan_.tasks[next].task;
   task.states = &states_[planned.first_state];
   kernels.decode(task, scratch);
   std::atomic<int>& left = left_[planned.decode_row * args.kv_heads + task.kv_head];

@@ -81,11 +81,8 @@ struct TileProducts {
   void Dot(const DotArgs& args, int heads) {
     if constexpr (kBits == 32) {
       DotHeads<kBits>(args, heads);
-    } else if constexpr (kBits == 16) {
-      DotBf16(args, heads);
     } else {
-      ForCodes(heads);
-      DotCodes<kBits>(args, heads, integers);
+      DotBf16(args, heads);
     }
   }
 
@@ -93,12 +90,14 @@ struct TileProducts {
   void Weigh(const WeighArgs& args, int heads, int channels) {
     if constexpr (kBits == 32) {
       WeighChannels<kBits>(args, heads, channels);
-    } else if constexpr (kBits == 16) {
-      WeighBf16Channels(args, heads, channels);
     } else {
-      ForCodes(heads);
-      WeighCodeChannels<kBits>(args, heads, channels, integers);
+      WeighBf16Channels(args, heads, channels);
     }
+  }
+
+  TileRows& ForCodes(int heads) {
+    Configure(heads < kFactorHeads ? heads : kFactorHeads);
+    return integers;
   }
 
  private:
@@ -107,7 +106,6 @@ struct TileProducts {
     configured = heads;
     ConfigureTiles(heads == 0 ? kWholeTiles : TileRows::Config(heads));
   }
-  void ForCodes(int heads) { Configure(heads < TileRows::kHeads ? heads : TileRows::kHeads); }
 
   void DotBf16(const DotArgs& args, int heads) {
     Configure(0);

@@ -13,20 +13,13 @@ struct VectorProducts {
   void Begin() {}
   template <int kBits>
   void Dot(const DotArgs& args, int heads) {
-    if constexpr (kBits <= 8) {
-      DotCodes<kBits>(args, heads, integers);
-    } else {
-      DotHeads<kBits>(args, heads);
-    }
+    DotHeads<kBits>(args, heads);
   }
   template <int kBits>
   void Weigh(const WeighArgs& args, int heads, int channels) {
-    if constexpr (kBits <= 8) {
-      WeighCodeChannels<kBits>(args, heads, channels, integers);
-    } else {
-      WeighChannels<kBits>(args, heads, channels);
-    }
+    WeighChannels<kBits>(args, heads, channels);
   }
+  VectorRows& ForCodes(int /*heads*/) { return integers; }
 };
 
 }  // namespace

@@ -9,11 +9,12 @@
 // scores are multiplied by factor[t], what is added to out by factor[c]. A smoothed tile's means
 // add q . mean to all scores, and mean[c] * sum(p) to out.
 //
-// `Products` computes the two products, to f32 accuracy or, on codes, to that of 16-bit integers
-// (integer_rows_avx512.h):
+// `Products` computes the two products: of bf16 and f32 to f32 accuracy, and, with what it returns
+// as `Integers` (integer_rows_avx512.h), of codes to that of 16-bit integers:
 //   void Begin()                                            before a task
 //   void Dot<kBits>(const DotArgs&, heads)                  as DotHeads
 //   void Weigh<kBits>(const WeighArgs&, heads, channels)    as WeighChannels
+//   Integers& ForCodes(heads)                               ready for codes
 // Everything is in an anonymous namespace (see tile_decode_avx512.h).
 #pragma once
 
@@ -28,13 +29,12 @@ size_t DecodeScratchBytes(int group, int head_dim) {
   return sizeof(DecodeScratch<Products>) + sizeof(float) * GroupFloats(group, head_dim);
 }
 
-// Scores of all heads against `count` pieces, masked; the values of the first of them come next.
+// Scores of all heads against `count` pieces, masked.
 template <typename Products>
 void ScorePieces(const AttentionTask& task, const TilePiece* pieces, int count,
                  DecodeScratch<Products>& scratch) {
   for (int i = 0; i < count; ++i) {
-    const std::byte* const next =
-        i + 1 < count ? NextKeys(task, &pieces[i + 1]) : NextValues(task, pieces);
+    const std::byte* const next = TileAt(task, pieces, count, i + kTilesAhead);
     float* const scores = scratch.scores + i * kv::kBlockTokens;
     ScorePiece(task, pieces[i], next, scratch, scores);
     if (task.bias_q != nullptr) {
@@ -46,13 +46,12 @@ void ScorePieces(const AttentionTask& task, const TilePiece* pieces, int count,
   }
 }
 
-// Adds the pieces' values; the keys of `after`, if any, come next.
+// Adds the pieces' values.
 template <typename Products>
 void WeighPieces(const AttentionTask& task, const TilePiece* pieces, int count,
-                 const TilePiece* after, DecodeScratch<Products>& scratch) {
+                 DecodeScratch<Products>& scratch) {
   for (int i = 0; i < count; ++i) {
-    const std::byte* const next =
-        i + 1 < count ? NextValues(task, &pieces[i + 1]) : NextKeys(task, after);
+    const std::byte* const next = TileAt(task, pieces, count, count + i + kTilesAhead);
     WeighPiece(task, pieces[i], VisibleSlots(task, pieces[i], task.first_position), next, scratch,
                scratch.scores + i * kv::kBlockTokens);
   }
@@ -78,7 +77,7 @@ void DecodeAttention(const AttentionTask& task, std::byte* bytes) {
       Softmax(scratch.scores + h * kScoreStride, count * kv::kBlockTokens, task.head_dim,
               task.states[h]);
     }
-    WeighPieces(task, pieces, count, left > count ? pieces + count : nullptr, scratch);
+    WeighPieces(task, pieces, count, scratch);
   }
 }
 

@@ -60,6 +60,8 @@ struct AttentionTask {
   float* out = nullptr;  // row i, head g: out + i * out_stride + g * head_dim
   int out_stride = 0;
   SoftmaxState* states = nullptr;  // [group]
+  // What this thread probably does next, to prefetch for; or null.
+  const AttentionTask* next = nullptr;
 };
 
 // What one instruction set offers.

@@ -30,72 +30,72 @@ void ScoreBf16(const AttentionTask& task, const TilePiece& piece, DecodeScratch<
   scratch.products.template Dot<16>(dot, task.group);
 }
 
-template <int kBits, typename Products>
-void ScorePerToken(const AttentionTask& task, const TileFormat& format,
-                   DecodeScratch<Products>& scratch, DotArgs dot) {
-  const int channels = format.group_channels;
-  float* const scores = dot.scores;
-  const int stride = dot.stride;
-  dot.rows = channels / 2;
-  dot.scores = scratch.tile;
-  dot.stride = kv::kBlockTokens;
+// A scale and a zero point per token and `channels` channels: [head_dim / channels, kBlockTokens].
+template <int kBits, typename Integers>
+void ScorePerToken(const AttentionTask& task, const TileParams& params, int channels,
+                   Integers& integers, const DotArgs& dot) {
+  CodeRows rows = {dot.keys, dot.next, dot.row_bytes, channels / 2};
+  const float* scale = params.scale;
+  const float* zero = params.zero;
   for (int c = 0; c < task.head_dim; c += channels) {
-    scratch.products.template Dot<kBits>(dot, task.group);
-    const float* scale = scratch.params.scale + c / channels * kv::kBlockTokens;
-    const float* zero = scratch.params.zero + c / channels * kv::kBlockTokens;
-    for (int h = 0; h < task.group; ++h) {
-      const float* const q = dot.q + h * dot.q_stride;
-      const __m512 q_sum = _mm512_set1_ps(Sum(q, channels));
-      const __m512 start =
-          _mm512_set1_ps(c == 0 && format.extra == Extra::kMeans
-                             ? SumOfProducts(q, scratch.params.factor, task.head_dim)
-                             : 0.0f);
-      for (int t = 0; t < kv::kBlockTokens; t += 16) {
-        const __m512 raw = _mm512_loadu_ps(scratch.tile + h * kv::kBlockTokens + t);
-        const __m512 centred = _mm512_fnmadd_ps(_mm512_loadu_ps(zero + t), q_sum, raw);
-        float* const to = scores + h * stride + t;
-        const __m512 before = c == 0 ? start : _mm512_loadu_ps(to);
-        _mm512_storeu_ps(to, _mm512_fmadd_ps(centred, _mm512_loadu_ps(scale + t), before));
-      }
-    }
-    dot.keys += dot.rows * dot.row_bytes;
-    if (dot.next != nullptr) dot.next += dot.rows * dot.row_bytes;
-    dot.q += channels;
+    DotCodes<kBits, false>(
+        integers, {.x = dot.q + c, .stride = dot.q_stride, .n = channels}, rows, task.group,
+        [&](int h, int t, const CodeSums& sums) {
+          using Kind = FactorKind<kBits, FactorOf::kQuery>;
+          float* const to = dot.scores + h * dot.stride + t;
+          const __m512 before = c == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(to);
+          const __m512 centred = sums.template Centred<Kind>(_mm512_loadu_ps(zero + t));
+          _mm512_storeu_ps(to, _mm512_fmadd_ps(centred, _mm512_loadu_ps(scale + t), before));
+        });
+    rows.codes += rows.rows * rows.row_bytes;
+    if (rows.next != nullptr) rows.next += rows.rows * rows.row_bytes;
+    scale += kv::kBlockTokens;
+    zero += kv::kBlockTokens;
   }
 }
 
-template <int kBits, typename Products>
-void ScorePerChannel(const AttentionTask& task, const TileFormat& format,
-                     DecodeScratch<Products>& scratch, DotArgs dot) {
-  const float* const q = dot.q;
-  dot.q = scratch.folded;
-  for (int h = 0; h < task.group; ++h) {
-    float* const folded = scratch.folded + h * task.head_dim;
-    // Kept in the scores' place until the products are there.
-    scratch.tile[h] = MultiplyAndDot(q + h * task.head_dim, scratch.params.scale,
-                                     scratch.params.zero, task.head_dim, folded);
-  }
-  scratch.products.template Dot<kBits>(dot, task.group);
-  for (int h = 0; h < task.group; ++h) {
-    float* const scores = dot.scores + h * dot.stride;
-    AddScalar(-scratch.tile[h], kv::kBlockTokens, scores);
-    if (format.extra == Extra::kFactors) Multiply(scratch.params.factor, kv::kBlockTokens, scores);
-  }
+template <int kBits, typename Integers>
+void ScorePerChannel(const AttentionTask& task, const TileFormat& format, const float* factors,
+                     Integers& integers, const DotArgs& dot) {
+  DotCodes<kBits, true>(integers,
+                        {.x = dot.q,
+                         .stride = dot.q_stride,
+                         .n = task.head_dim,
+                         .scale = dot.keys + format.scale_offset,
+                         .zero = dot.keys + format.zero_offset},
+                        {dot.keys, dot.next, dot.row_bytes, dot.rows}, task.group,
+                        [&](int h, int t, const CodeSums& sums) {
+                          __m512 scores = sums.Centred();
+                          if (factors != nullptr) {
+                            scores = _mm512_mul_ps(scores, _mm512_loadu_ps(factors + t));
+                          }
+                          _mm512_storeu_ps(dot.scores + h * dot.stride + t, scores);
+                        });
 }
 
 template <int kBits, typename Products>
-void ScoreCodes(const AttentionTask& task, const TileFormat& format,
-                DecodeScratch<Products>& scratch, DotArgs dot) {
+void ScoreTile(const AttentionTask& task, const TileFormat& format,
+               DecodeScratch<Products>& scratch, DotArgs dot) {
+  auto& integers = scratch.products.ForCodes(task.group);
+  TileParams& params = scratch.params;
   dot.row_bytes = PairBytes<kBits>(kv::kBlockTokens);
-  switch (format.granularity) {
-    case kv::Granularity::kPerToken:
-      return ScorePerToken<kBits>(task, format, scratch, dot);
-    default:  // one scale for all: as if it were each channel's
-      Fill(scratch.params.scale[0], task.head_dim, scratch.params.scale);
-      Fill(scratch.params.zero[0], task.head_dim, scratch.params.zero);
-      [[fallthrough]];
-    case kv::Granularity::kPerChannel:
-      return ScorePerChannel<kBits>(task, format, scratch, dot);
+  if (format.granularity == kv::Granularity::kPerChannel) {
+    if (format.extra == Extra::kFactors) LoadFactors(format, dot.keys, params);
+    return ScorePerChannel<kBits>(
+        task, format, format.extra == Extra::kFactors ? params.factor : nullptr, integers, dot);
+  }
+  LoadParams(format, dot.keys, params);
+  if (format.granularity == kv::Granularity::kPerToken) {
+    ScorePerToken<kBits>(task, params, format.group_channels, integers, dot);
+  } else {  // one scale for all: as if it were each token's
+    Fill(params.scale[0], kv::kBlockTokens, params.scale);
+    Fill(params.zero[0], kv::kBlockTokens, params.zero);
+    ScorePerToken<kBits>(task, params, task.head_dim, integers, dot);
+  }
+  if (format.extra != Extra::kMeans) return;
+  for (int h = 0; h < task.group; ++h) {
+    AddScalar(SumOfProducts(dot.q + h * dot.q_stride, params.factor, task.head_dim),
+              kv::kBlockTokens, dot.scores + h * dot.stride);
   }
 }
 
@@ -129,19 +129,18 @@ void ScorePiece(const AttentionTask& task, const TilePiece& piece, const std::by
     DecodeToFloats({codec, kv::Role::kKey, task.k_range, task.head_dim, dot.keys}, scratch.decoded);
     return dot_decoded();
   }
-  LoadParams(format, dot.keys, scratch.params);
   PrefetchBytes(next, ElementBytes(format, task.head_dim), piece.layout->k_tile_bytes);
   switch (format.bits) {
     case 8:
-      return ScoreCodes<8>(task, format, scratch, dot);
+      return ScoreTile<8>(task, format, scratch, dot);
     case 6:
-      return ScoreCodes<6>(task, format, scratch, dot);
+      return ScoreTile<6>(task, format, scratch, dot);
     case 4:
-      return ScoreCodes<4>(task, format, scratch, dot);
+      return ScoreTile<4>(task, format, scratch, dot);
     case 3:
-      return ScoreCodes<3>(task, format, scratch, dot);
+      return ScoreTile<3>(task, format, scratch, dot);
     default:
-      return ScoreCodes<2>(task, format, scratch, dot);
+      return ScoreTile<2>(task, format, scratch, dot);
   }
 }
 

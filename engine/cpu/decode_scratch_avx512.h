@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "engine/cpu/attention_row_avx512.h"
+#include "engine/cpu/integer_rows_avx512.h"
 #include "engine/cpu/key_bias_avx512.h"
 #include "engine/cpu/open_tile_avx512.h"
 
@@ -39,22 +40,18 @@ struct DecodeScratch {
   alignas(64) uint16_t keys[kv::kBlockTokens * kMaxHeadDim];  // bf16 keys of a low tile, widened
   alignas(64) uint16_t edge[2 * kMaxHeadDim];                 // a row of values with one slot valid
   float* q;                                                   // [group, head_dim], scaled
-  float* folded;  // [group, head_dim]: q' of keys per channel; raw sums of values per channel
   float* scores;  // [group, kScoreStride]; probabilities after the softmax
-  float* tile;    // [group, kBlockTokens]: raw scores of a group, or p'
 };
 
 size_t GroupFloats(int group, int head_dim) {
-  return static_cast<size_t>(group) * (2 * head_dim + kScoreStride + kv::kBlockTokens);
+  return static_cast<size_t>(group) * (head_dim + kScoreStride);
 }
 
 template <typename Products>
 DecodeScratch<Products>& Carve(std::byte* bytes, int group, int head_dim) {
   auto& scratch = *reinterpret_cast<DecodeScratch<Products>*>(bytes);
   scratch.q = reinterpret_cast<float*>(bytes + sizeof(scratch));
-  scratch.folded = scratch.q + group * head_dim;
-  scratch.scores = scratch.folded + group * head_dim;
-  scratch.tile = scratch.scores + group * kScoreStride;
+  scratch.scores = scratch.q + group * head_dim;
   return scratch;
 }
 
@@ -72,41 +69,37 @@ float SumOfProducts(const float* a, const float* b, int n) {
   return _mm512_reduce_add_ps(sum);
 }
 
-// to[i] = a[i] * b[i]; returns the sum of to[i] * c[i].
-float MultiplyAndDot(const float* a, const float* b, const float* c, int n, float* to) {
-  __m512 sum = _mm512_setzero_ps();
-  for (int i = 0; i < n; i += 16) {
-    const __m512 product = _mm512_mul_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i));
-    _mm512_storeu_ps(to + i, product);
-    sum = _mm512_fmadd_ps(product, _mm512_loadu_ps(c + i), sum);
-  }
-  return _mm512_reduce_add_ps(sum);
-}
-
 void AddScalar(float x, int n, float* to) {
   for (int i = 0; i < n; i += 16) {
     _mm512_storeu_ps(to + i, _mm512_add_ps(_mm512_loadu_ps(to + i), _mm512_set1_ps(x)));
   }
 }
 
-void Multiply(const float* factors, int n, float* to) {
-  for (int i = 0; i < n; i += 16) {
-    _mm512_storeu_ps(to + i, _mm512_mul_ps(_mm512_loadu_ps(to + i), _mm512_loadu_ps(factors + i)));
+// Tiles are asked for this many before they are computed on.
+constexpr int kTilesAhead = 2;
+
+// The tile of the keys, then the values, of `count` pieces, that comes `step`-th; behind them, the
+// keys of what follows. The products prefetch its elements row by row; its parameters, behind them,
+// are asked for at once, and so is all of it when the products do not read their tile in place.
+// Null if there is none, or it is a window, whose rows are far apart.
+const std::byte* TileAt(const AttentionTask& task, const TilePiece* pieces, int count, int step) {
+  const auto far = [](const TilePiece& piece) {
+    return piece.layout->tile_tokens > kv::kBlockTokens;
+  };
+  if (step < 2 * count) {
+    const TilePiece& piece = pieces[step % count];
+    if (far(piece)) return nullptr;
+    return step < count ? piece.k_tile(task.kv_head) : piece.v_tile(task.kv_head);
   }
-}
-
-// What the tile after this one takes from memory while this one is computed on. The products
-// prefetch its elements row by row; its parameters, behind them, are asked for at once, and so is
-// all of it when the products do not read this tile in place.
-const std::byte* NextKeys(const AttentionTask& task, const TilePiece* piece) {
-  // A window's rows are far apart.
-  if (piece == nullptr || piece->layout->tile_tokens > kv::kBlockTokens) return nullptr;
-  return piece->k_tile(task.kv_head);
-}
-
-const std::byte* NextValues(const AttentionTask& task, const TilePiece* piece) {
-  if (piece == nullptr || piece->layout->tile_tokens > kv::kBlockTokens) return nullptr;
-  return piece->v_tile(task.kv_head);
+  const int behind = static_cast<int>(pieces - task.pieces) + count + step - 2 * count;
+  if (behind < task.num_pieces) {
+    return far(task.pieces[behind]) ? nullptr : task.pieces[behind].k_tile(task.kv_head);
+  }
+  const int after = behind - task.num_pieces;
+  if (task.next == nullptr || after >= task.next->num_pieces || far(task.next->pieces[after])) {
+    return nullptr;
+  }
+  return task.next->pieces[after].k_tile(task.next->kv_head);
 }
 
 void PrefetchBytes(const std::byte* from, size_t first, size_t last) {

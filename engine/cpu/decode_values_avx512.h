@@ -42,93 +42,80 @@ void WeighBf16(const AttentionTask& task, const TilePiece& piece, Slots slots,
   if (slots.end % 2 != 0 && slots.end > slots.begin && begin <= end) edge(end, 0x0000ffffu);
 }
 
-// One scale per token and `channels` channels from channel c on.
-template <int kBits, typename Products>
-void WeighPerToken(const AttentionTask& task, const float* scale, const float* zero, int c,
-                   int channels, DecodeScratch<Products>& scratch, WeighArgs weigh) {
-  weigh.values += PairBytes<kBits>(c);
-  if (weigh.next != nullptr) weigh.next += PairBytes<kBits>(c);
-  weigh.out += c;
-  for (int h = 0; h < task.group; ++h) {
-    const float bias = MultiplyAndDot(weigh.p + h * weigh.p_stride, scale, zero, kv::kBlockTokens,
-                                      scratch.tile + h * kv::kBlockTokens);
-    AddScalar(-bias, channels, weigh.out + h * weigh.out_stride);
-  }
-  weigh.p = scratch.tile;
-  weigh.p_stride = kv::kBlockTokens;
-  scratch.products.template Weigh<kBits>(weigh, task.group, channels);
+// to += x.
+inline void Accumulate(__m512 x, float* to) {
+  _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), x));
 }
 
-template <int kBits, typename Products>
-void WeighPerChannel(const AttentionTask& task, DecodeScratch<Products>& scratch, WeighArgs weigh) {
-  float* const out = weigh.out;
-  weigh.out = scratch.folded;
-  Fill(0.0f, task.group * task.head_dim, scratch.folded);
-  scratch.products.template Weigh<kBits>(weigh, task.group, task.head_dim);
-  for (int h = 0; h < task.group; ++h) {
-    const __m512 p_sum = _mm512_set1_ps(Sum(weigh.p + h * weigh.p_stride, kv::kBlockTokens));
-    for (int c = 0; c < task.head_dim; c += 16) {
-      const __m512 raw = _mm512_loadu_ps(scratch.folded + h * task.head_dim + c);
-      const __m512 centred = _mm512_fnmadd_ps(_mm512_loadu_ps(scratch.params.zero + c), p_sum, raw);
-      float* const to = out + h * weigh.out_stride + c;
-      _mm512_storeu_ps(to, _mm512_fmadd_ps(centred, _mm512_loadu_ps(scratch.params.scale + c),
-                                           _mm512_loadu_ps(to)));
-    }
-  }
+// One scale per token (behind those of the channels before c) and `channels` channels from channel
+// c on, then, if not null, a factor per channel.
+template <int kBits, typename Integers>
+void WeighPerToken(const AttentionTask& task, const TileFormat& format, const float* factors, int c,
+                   Integers& integers, const WeighArgs& weigh) {
+  const int channels = format.group_channels;
+  const size_t params = sizeof(uint16_t) * kv::kBlockTokens * (c / channels);
+  CodeRows rows = {weigh.values + PairBytes<kBits>(c), weigh.next, weigh.row_bytes, weigh.rows};
+  if (rows.next != nullptr) rows.next += PairBytes<kBits>(c);
+  WeighCodes<kBits, true>(integers,
+                          {.x = weigh.p,
+                           .stride = weigh.p_stride,
+                           .n = kv::kBlockTokens,
+                           .scale = weigh.values + format.scale_offset + params,
+                           .zero = weigh.values + format.zero_offset + params},
+                          rows, task.group, channels, [&](int h, int column, const CodeSums& sums) {
+                            __m512 added = sums.Centred();
+                            if (factors != nullptr) {
+                              added = _mm512_mul_ps(added, _mm512_loadu_ps(factors + c + column));
+                            }
+                            Accumulate(added, weigh.out + h * weigh.out_stride + c + column);
+                          });
+}
+
+template <int kBits, typename Integers>
+void WeighPerChannel(const AttentionTask& task, const TileParams& params, Integers& integers,
+                     const WeighArgs& weigh) {
+  WeighCodes<kBits, false>(
+      integers, {.x = weigh.p, .stride = weigh.p_stride, .n = kv::kBlockTokens},
+      {weigh.values, weigh.next, weigh.row_bytes, weigh.rows}, task.group, task.head_dim,
+      [&](int h, int c, const CodeSums& sums) {
+        using Kind = FactorKind<kBits, FactorOf::kProbabilities>;
+        const __m512 centred = sums.template Centred<Kind>(_mm512_loadu_ps(params.zero + c));
+        Accumulate(_mm512_mul_ps(centred, _mm512_loadu_ps(params.scale + c)),
+                   weigh.out + h * weigh.out_stride + c);
+      });
 }
 
 void WeighMeans(const AttentionTask& task, const float* means, const WeighArgs& weigh) {
   for (int h = 0; h < task.group; ++h) {
     const __m512 p_sum = _mm512_set1_ps(Sum(weigh.p + h * weigh.p_stride, kv::kBlockTokens));
     for (int c = 0; c < task.head_dim; c += 16) {
-      float* const to = weigh.out + h * weigh.out_stride + c;
-      _mm512_storeu_ps(to, _mm512_fmadd_ps(_mm512_loadu_ps(means + c), p_sum, _mm512_loadu_ps(to)));
-    }
-  }
-}
-
-// One scale per token, then a factor per channel.
-template <int kBits, typename Products>
-void WeighDual(const AttentionTask& task, DecodeScratch<Products>& scratch, WeighArgs weigh) {
-  float* const out = weigh.out;
-  const int out_stride = weigh.out_stride;
-  weigh.out = scratch.folded;
-  weigh.out_stride = task.head_dim;
-  Fill(0.0f, task.group * task.head_dim, scratch.folded);
-  WeighPerToken<kBits>(task, scratch.params.scale, scratch.params.zero, 0, task.head_dim, scratch,
-                       weigh);
-  for (int h = 0; h < task.group; ++h) {
-    for (int c = 0; c < task.head_dim; c += 16) {
-      float* const to = out + h * out_stride + c;
-      const __m512 level = _mm512_loadu_ps(scratch.folded + h * task.head_dim + c);
-      _mm512_storeu_ps(to, _mm512_fmadd_ps(level, _mm512_loadu_ps(scratch.params.factor + c),
-                                           _mm512_loadu_ps(to)));
+      Accumulate(_mm512_mul_ps(_mm512_loadu_ps(means + c), p_sum),
+                 weigh.out + h * weigh.out_stride + c);
     }
   }
 }
 
 template <int kBits, typename Products>
-void WeighCodes(const AttentionTask& task, const TileFormat& format,
-                DecodeScratch<Products>& scratch, WeighArgs weigh) {
-  weigh.row_bytes = PairBytes<kBits>(task.head_dim);
+void WeighTile(const AttentionTask& task, const TileFormat& format,
+               DecodeScratch<Products>& scratch, WeighArgs weigh) {
+  auto& integers = scratch.products.ForCodes(task.group);
   TileParams& params = scratch.params;
-  switch (format.granularity) {
-    case kv::Granularity::kPerChannel:
-      return WeighPerChannel<kBits>(task, scratch, weigh);
-    case kv::Granularity::kPerToken:
-      if (format.extra == Extra::kMeans) WeighMeans(task, params.factor, weigh);
-      if (format.extra == Extra::kFactors) return WeighDual<kBits>(task, scratch, weigh);
-      for (int c = 0; c < task.head_dim; c += format.group_channels) {
-        const int first = c / format.group_channels * kv::kBlockTokens;
-        WeighPerToken<kBits>(task, params.scale + first, params.zero + first, c,
-                             format.group_channels, scratch, weigh);
-      }
-      return;
-    default:  // one scale for all: as if it were each token's
-      Fill(params.scale[0], kv::kBlockTokens, params.scale);
-      Fill(params.zero[0], kv::kBlockTokens, params.zero);
-      WeighPerToken<kBits>(task, params.scale, params.zero, 0, task.head_dim, scratch, weigh);
+  weigh.row_bytes = PairBytes<kBits>(task.head_dim);
+  if (format.granularity == kv::Granularity::kPerToken) {
+    if (format.extra != Extra::kNone) LoadFactors(format, weigh.values, params);
+    if (format.extra == Extra::kMeans) WeighMeans(task, params.factor, weigh);
+    const float* const factors = format.extra == Extra::kFactors ? params.factor : nullptr;
+    for (int c = 0; c < task.head_dim; c += format.group_channels) {
+      WeighPerToken<kBits>(task, format, factors, c, integers, weigh);
+    }
+    return;
   }
+  LoadParams(format, weigh.values, params);
+  if (format.granularity != kv::Granularity::kPerChannel) {  // one for all: as if each channel's
+    Fill(params.scale[0], task.head_dim, params.scale);
+    Fill(params.zero[0], task.head_dim, params.zero);
+  }
+  WeighPerChannel<kBits>(task, params, integers, weigh);
 }
 
 // Adds the piece's values, weighted by p [group, kScoreStride], to the states' outputs.
@@ -163,19 +150,18 @@ void WeighPiece(const AttentionTask& task, const TilePiece& piece, Slots slots,
                    scratch.decoded);
     return weigh_decoded();
   }
-  LoadParams(format, weigh.values, scratch.params);
   PrefetchBytes(next, ElementBytes(format, task.head_dim), piece.layout->v_tile_bytes);
   switch (format.bits) {
     case 8:
-      return WeighCodes<8>(task, format, scratch, weigh);
+      return WeighTile<8>(task, format, scratch, weigh);
     case 6:
-      return WeighCodes<6>(task, format, scratch, weigh);
+      return WeighTile<6>(task, format, scratch, weigh);
     case 4:
-      return WeighCodes<4>(task, format, scratch, weigh);
+      return WeighTile<4>(task, format, scratch, weigh);
     case 3:
-      return WeighCodes<3>(task, format, scratch, weigh);
+      return WeighTile<3>(task, format, scratch, weigh);
     default:
-      return WeighCodes<2>(task, format, scratch, weigh);
+      return WeighTile<2>(task, format, scratch, weigh);
   }
 }
 

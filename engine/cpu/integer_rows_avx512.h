@@ -1,11 +1,11 @@
-// The two products of attention on integer codes: the float side becomes 16-bit integers with one
-// step per vector, codes are widened to 16 bits, and pairs meet in vpdpwssd. Sums are exact; the
-// error is the rounding of the floats to 1/32767 of their largest, far below that of any code.
-// Half the instructions of vector_rows_avx512.h, where codes become floats. Everything is in an
-// anonymous namespace (see tile_decode_avx512.h).
+// The two products of attention on integer codes: rows of codes times the integers that the float
+// side became (integer_factors_avx512.h), exact. Codes of 6 and 8 bits are widened to 16 and meet
+// 16-bit integers, a pair at a time (vpdpwssd); codes of up to 4 bits meet bytes, two rows of pairs
+// at a time (vpdpbusd). A half or a quarter of the instructions of vector_rows_avx512.h, where
+// codes become floats. Everything is in an anonymous namespace (see tile_decode_avx512.h).
 #pragma once
 
-#include "engine/cpu/vector_rows_avx512.h"
+#include "engine/cpu/integer_factors_avx512.h"
 
 namespace kvpareto::cpu {
 namespace {
@@ -28,218 +28,289 @@ struct Words<8> {
   }
 };
 
-template <int kBits>
-struct PackedWords {
-  static constexpr int kMinCount = 8 / kBits;
-  template <int kCount>
-  static void Load(const std::byte* from, __m512i (&to)[kCount]) {
-    static_assert(kCount % kMinCount == 0);
-    const __m512i mask = _mm512_set1_epi16((1 << kBits) - 1);
-    for (int unit = 0; unit < kCount / kMinCount; ++unit) {
-      const __m512i words = LoadWords(from + 32 * unit);
-      for (int i = 0; i < kMinCount; ++i) {
-        const __m512i codes = _mm512_srli_epi16(words, kBits * i);
-        // Nothing is above the last ones.
-        to[unit * kMinCount + i] = i + 1 < kMinCount ? _mm512_and_si512(codes, mask) : codes;
-      }
-    }
-  }
-};
-template <>
-struct Words<4> : PackedWords<4> {};
-template <>
-struct Words<2> : PackedWords<2> {};
-
 template <>
 struct Words<6> {
   static constexpr int kMinCount = 4;
   template <int kCount>
   static void Load(const std::byte* from, __m512i (&to)[kCount]) {
     static_assert(kCount % kMinCount == 0);
-    const __m512i upper = _mm512_set1_epi16(0x30);
+    const __m512i nibble = _mm512_set1_epi16(15), upper = _mm512_set1_epi16(0x30);
     for (int unit = 0; unit < kCount; unit += kMinCount, from += kv::BitPacking<6>::kUnitBytes) {
-      __m512i low[kMinCount];
-      Words<4>::Load(from, low);
       const __m512i high = _mm512_slli_epi16(LoadWords(from + kv::BitPacking<6>::kHighPlane), 4);
       for (int i = 0; i < kMinCount; ++i) {
-        to[unit + i] =
-            _mm512_or_si512(low[i], _mm512_and_si512(_mm512_srli_epi16(high, 2 * i), upper));
+        const __m512i low = _mm512_srli_epi16(LoadWords(from + 32 * (i / 2)), 4 * (i % 2));
+        to[unit + i] = _mm512_or_si512(_mm512_and_si512(low, nibble),
+                                       _mm512_and_si512(_mm512_srli_epi16(high, 2 * i), upper));
       }
     }
   }
 };
+
+// Loads two rows of codes, 16 * kVectors pairs each, as bytes: four codes of a column, two of each
+// row, in a 32-bit lane. Column() finds sums of 16 columns in order.
+template <int kBits, int kVectors>
+struct Quads;
 
 template <>
-struct Words<3> {
-  static constexpr int kMinCount = 4;
-  template <int kCount>
-  static void Load(const std::byte* from, __m512i (&to)[kCount]) {
-    static_assert(kCount % kMinCount == 0);
-    const __m512i four = _mm512_set1_epi16(4);
-    for (int unit = 0; unit < kCount; unit += kMinCount, from += kv::BitPacking<3>::kUnitBytes) {
-      __m512i low[kMinCount];
-      Words<2>::Load(from, low);
-      for (int i = 0; i < kMinCount; ++i) {
-        uint32_t high;  // a bit for each of the granule's 32 elements, in order
-        std::memcpy(&high, from + kv::BitPacking<3>::kHighPlane + 4 * i, sizeof(high));
-        to[unit + i] = _mm512_mask_add_epi16(low[i], _cvtu32_mask32(high), low[i], four);
-      }
-    }
+struct Quads<4, 4> {
+  static void Load(const std::byte* first, const std::byte* second, __m512i (&to)[4]) {
+    const __m512i nibble = _mm512_set1_epi8(15);
+    const __m512i a = _mm512_loadu_si512(first), b = _mm512_loadu_si512(second);
+    const __m512i low = _mm512_unpacklo_epi16(a, b), high = _mm512_unpackhi_epi16(a, b);
+    to[0] = _mm512_and_si512(low, nibble);
+    to[1] = _mm512_and_si512(high, nibble);
+    to[2] = _mm512_and_si512(_mm512_srli_epi16(low, 4), nibble);
+    to[3] = _mm512_and_si512(_mm512_srli_epi16(high, 4), nibble);
+  }
+  // Two units of two granules: columns 0-3 and 8-11 of each granule in an even vector, 4-7 and
+  // 12-15 in the odd one behind it, and the units one after the other.
+  static __m512i Column(const __m512i (&sums)[4], int j) {
+    const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    const __m512i second = _mm512_add_epi32(first, _mm512_set1_epi32(8));
+    const int low = j % 2 * 2;
+    return _mm512_permutex2var_epi32(sums[low], j < 2 ? first : second, sums[low + 1]);
   }
 };
 
-inline constexpr int kVectorHeads = 4;  // that fill the registers
-inline constexpr int kLargestInteger = 32767;
-// The longest sum, over the channels of a head, of the largest code.
-static_assert(int64_t{kLargestInteger} * 255 * kMaxHeadDim < int64_t{1} << 31);
-static_assert(kv::kBlockTokens <= kMaxHeadDim);
-
-// Vectors of floats as integers times a step.
-template <int kHeads>
-struct IntegerVectors {
-  alignas(64) int16_t values[kHeads][kMaxHeadDim];
-  float step[kHeads];
-};
-
-// x: [heads, n], `stride` floats apart; n is a multiple of 16.
-inline void ToIntegers(const float* x, int stride, int heads, int n, int16_t (*values)[kMaxHeadDim],
-                       float* steps) {
-  for (int h = 0; h < heads; ++h, x += stride) {
-    __m512 largest_lanes = _mm512_setzero_ps();
-    for (int i = 0; i < n; i += 16) {
-      largest_lanes = _mm512_max_ps(largest_lanes, _mm512_abs_ps(_mm512_loadu_ps(x + i)));
-    }
-    const float largest = _mm512_reduce_max_ps(largest_lanes);
-    const __m512 inverse = _mm512_set1_ps(largest > 0.0f ? kLargestInteger / largest : 0.0f);
-    steps[h] = largest / kLargestInteger;
-    for (int i = 0; i < n; i += 16) {
-      const __m512i integers = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
-      _mm256_store_si256(reinterpret_cast<__m256i*>(values[h] + i),
-                         _mm512_cvtepi32_epi16(integers));
-    }
-  }
+// 32 bytes of two rows, pair by pair.
+inline __m512i InterleavePairs(const std::byte* first, const std::byte* second) {
+  const __m512i order =
+      _mm512_setr_epi32(0x00100000, 0x00110001, 0x00120002, 0x00130003, 0x00140004, 0x00150005,
+                        0x00160006, 0x00170007, 0x00180008, 0x00190009, 0x001a000a, 0x001b000b,
+                        0x001c000c, 0x001d000d, 0x001e000e, 0x001f000f);
+  const __m512i a =
+      _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(first)));
+  const __m512i both =
+      _mm512_inserti64x4(a, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(second)), 1);
+  return _mm512_permutexvar_epi16(order, both);
 }
+
+// One packing unit of each row.
+template <int kBits>
+struct UnitQuads {
+  static constexpr int kGranules = 8 / kBits;
+  static void Load(const std::byte* first, const std::byte* second, __m512i (&to)[kGranules]) {
+    const __m512i mask = _mm512_set1_epi8((1 << kBits) - 1);
+    const __m512i quads = InterleavePairs(first, second);
+    for (int i = 0; i < kGranules; ++i) {
+      to[i] = _mm512_and_si512(_mm512_srli_epi16(quads, kBits * i), mask);
+    }
+  }
+  static __m512i Column(const __m512i (&sums)[kGranules], int j) { return sums[j]; }
+};
+template <>
+struct Quads<4, 2> : UnitQuads<4> {};
+template <>
+struct Quads<2, 4> : UnitQuads<2> {};
+
+template <>
+struct Quads<3, 4> {
+  static void Load(const std::byte* first, const std::byte* second, __m512i (&to)[4]) {
+    UnitQuads<2>::Load(first, second, to);
+    const __m512i four = _mm512_set1_epi8(4);
+    for (int i = 0; i < 4; ++i) {
+      const uint64_t high = _pdep_u64(HighBits(first, i), 0x3333333333333333u) |
+                            _pdep_u64(HighBits(second, i), 0xccccccccccccccccu);
+      to[i] = _mm512_mask_add_epi8(to[i], _cvtu64_mask64(high), to[i], four);
+    }
+  }
+  static __m512i Column(const __m512i (&sums)[4], int j) { return sums[j]; }
+
+ private:
+  // A bit for each of a granule's elements, in order.
+  static uint32_t HighBits(const std::byte* row, int granule) {
+    uint32_t bits;
+    std::memcpy(&bits, row + kv::BitPacking<3>::kHighPlane + 4 * granule, sizeof(bits));
+    return bits;
+  }
+};
+
+// The granules of a packing unit.
+template <int kBits>
+inline constexpr int kUnitGranules = kBits == 8   ? 1
+                                     : kBits == 4 ? 2
+                                                  : 4;
 
 // Rows of code pairs; `next` as in DotArgs.
 struct CodeRows {
   const std::byte* codes = nullptr;
   const std::byte* next = nullptr;
   size_t row_bytes = 0;
-  int rows = 0;
+  int rows = 0;  // even
 };
 
-// Calls store(h, j, sums): over rows r, x[h][2r] * codes[r][j].first + x[h][2r + 1] *
-// codes[r][j].second, for vectors j of 16 lanes.
-template <int kBits, int kHeads, int kVectors, typename Store>
-void MultiplyCodes(const CodeRows& rows, const int16_t (*values)[kMaxHeadDim], const float* steps,
-                   const Store& store) {
+// Four bytes of integers: two of 16 bits, or four.
+[[gnu::always_inline]] inline __m512i BroadcastIntegers(const std::byte* from) {
+  int32_t bytes;
+  std::memcpy(&bytes, from, sizeof(bytes));
+  return _mm512_set1_epi32(bytes);
+}
+
+// sums[h][j]: over rows r, integers[h][2r] * codes[r][j].first + integers[h][2r + 1] *
+// codes[r][j].second, for vectors j of 16 lanes. Not inlined: its loop needs all registers.
+template <int kBits, FactorOf kOf, int kHeads, int kVectors>
+[[gnu::noinline]] void MultiplyCodes(const CodeRows& rows,
+                                     const std::byte (*integers)[IntegerFactors::kRowBytes],
+                                     __m512i (*to)[kVectors]) {
+  using Kind = FactorKind<kBits, kOf>;
+  constexpr int kStep = Kind::kBytes ? 2 : 1;
   __m512i sums[kHeads][kVectors];
   for (auto& head : sums) {
     for (__m512i& sum : head) sum = _mm512_setzero_si512();
   }
-  for (int r = 0; r < rows.rows; ++r) {
-    PrefetchRow<PairBytes<kBits>(16 * kVectors)>(rows.next, r * rows.row_bytes);
-    __m512i words[kVectors];
-    Words<kBits>::template Load<kVectors>(rows.codes + r * rows.row_bytes, words);
+  for (int r = 0; r < rows.rows; r += kStep) {
+    const std::byte* const from = rows.codes + r * rows.row_bytes;
+    for (int i = 0; i < kStep; ++i) {
+      PrefetchRow<PairBytes<kBits>(16 * kVectors)>(rows.next, (r + i) * rows.row_bytes);
+    }
+    __m512i codes[kVectors];
+    if constexpr (Kind::kBytes) {
+      Quads<kBits, kVectors>::Load(from, from + rows.row_bytes, codes);
+    } else {
+      Words<kBits>::template Load<kVectors>(from, codes);
+    }
     for (int h = 0; h < kHeads; ++h) {
-      int32_t pair;
-      std::memcpy(&pair, values[h] + 2 * r, sizeof(pair));
-      const __m512i both = _mm512_set1_epi32(pair);
+      const __m512i x = BroadcastIntegers(integers[h] + (Kind::kBytes ? 2 : 4) * r);
       for (int j = 0; j < kVectors; ++j) {
-        sums[h][j] = _mm512_dpwssd_epi32(sums[h][j], words[j], both);
+        if constexpr (!Kind::kBytes) {
+          sums[h][j] = _mm512_dpwssd_epi32(sums[h][j], codes[j], x);
+        } else if constexpr (Kind::kSigned) {
+          sums[h][j] = _mm512_dpbusd_epi32(sums[h][j], codes[j], x);
+        } else {
+          sums[h][j] = _mm512_dpbusd_epi32(sums[h][j], x, codes[j]);
+        }
       }
     }
   }
   for (int h = 0; h < kHeads; ++h) {
-    const __m512 step = _mm512_set1_ps(steps[h]);
     for (int j = 0; j < kVectors; ++j) {
-      store(h, j, _mm512_mul_ps(_mm512_cvtepi32_ps(sums[h][j]), step));
+      if constexpr (Kind::kBytes) {
+        to[h][j] = Quads<kBits, kVectors>::Column(sums[h], j);
+      } else {
+        to[h][j] = sums[h][j];
+      }
     }
   }
 }
 
-// The same for 1 to kVectorHeads heads.
-template <int kBits, int kVectors, typename Store>
-void MultiplyCodes(const CodeRows& rows, const int16_t (*values)[kMaxHeadDim], const float* steps,
-                   int heads, const Store& store) {
-  switch (heads) {
-    case 1:
-      return MultiplyCodes<kBits, 1, kVectors>(rows, values, steps, store);
-    case 2:
-      return MultiplyCodes<kBits, 2, kVectors>(rows, values, steps, store);
-    case 3:
-      return MultiplyCodes<kBits, 3, kVectors>(rows, values, steps, store);
-    default:
-      return MultiplyCodes<kBits, kVectorHeads, kVectors>(rows, values, steps, store);
+// The same for heads [first, first + kHeads), to store(h, j, sums).
+template <int kBits, FactorOf kOf, int kHeads, int kVectors, typename Store>
+[[gnu::always_inline]] inline void MultiplyHeads(const CodeRows& rows, const IntegerFactors& x,
+                                                 int first, const Store& store) {
+  __m512i sums[kHeads][kVectors];
+  MultiplyCodes<kBits, kOf, kHeads, kVectors>(rows, x.integers + first, sums);
+#pragma GCC unroll 4
+  for (int h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) store(first + h, j, sums[h][j]);
   }
 }
 
-// `Integers` multiplies vectors of at most kHeads heads with codes:
-//   void Round(const float* x, int stride, int heads, int n)            as ToIntegers
-//   void Multiply<kBits, kVectors>(const CodeRows&, heads, store)       as MultiplyCodes
-struct VectorRows {
-  static constexpr int kHeads = kVectorHeads;
-  IntegerVectors<kHeads> x;
-
-  void Round(const float* from, int stride, int heads, int n) {
-    ToIntegers(from, stride, heads, n, x.values, x.step);
+template <int kBits, FactorOf kOf, int kVectors, typename Store>
+void MultiplyOnVectors(CodeRows rows, const IntegerFactors& x, int heads, const Store& store) {
+  for (int first = 0; first < heads; first += kVectorHeads) {
+    const int count = heads - first < kVectorHeads ? heads - first : kVectorHeads;
+    WithHeads(count,
+              [&]<int N>() { MultiplyHeads<kBits, kOf, N, kVectors>(rows, x, first, store); });
+    rows.next = nullptr;
   }
-  template <int kBits, int kVectors, typename Store>
+}
+
+// `Integers` multiplies up to kFactorHeads rows of integers with codes:
+//   IntegerFactors x                                                       set before
+//   void Multiply<kBits, kOf, kVectors>(const CodeRows&, heads, store)     as MultiplyOnVectors
+struct VectorRows {
+  IntegerFactors x;
+
+  template <int kBits, FactorOf kOf, int kVectors, typename Store>
   void Multiply(const CodeRows& rows, int heads, const Store& store) const {
-    MultiplyCodes<kBits, kVectors>(rows, x.values, x.step, heads, store);
+    MultiplyOnVectors<kBits, kOf, kVectors>(rows, x, heads, store);
   }
 };
 
-// As DotHeads.
-template <int kBits, typename Integers>
-void DotCodes(DotArgs args, int heads, Integers& integers) {
-  for (; heads > 0; heads -= Integers::kHeads) {
-    const int count = heads < Integers::kHeads ? heads : Integers::kHeads;
-    integers.Round(args.q, args.q_stride, count, 2 * args.rows);
-    integers.template Multiply<kBits, kTileVectors>(
-        {args.keys, args.next, args.row_bytes, args.rows}, count, [&](int h, int j, __m512 sums) {
-          _mm512_storeu_ps(args.scores + h * args.stride + 16 * j, sums);
-        });
-    args.next = nullptr;
-    args.q += Integers::kHeads * args.q_stride;
-    args.scores += Integers::kHeads * args.stride;
+// A head's sums over 16 lanes of codes (IntegerFactors).
+struct CodeSums {
+  __m512 lanes;
+  const IntegerFactors& x;
+  int head;
+
+  // Where the factors had zero points.
+  __m512 Centred() const {
+    return _mm512_fmsub_ps(lanes, _mm512_set1_ps(x.step[head]), _mm512_set1_ps(x.offset[head]));
+  }
+  // Where each lane has its own.
+  template <typename Kind>
+  __m512 Centred(__m512 zero) const {
+    const __m512 offset = _mm512_mul_ps(zero, _mm512_set1_ps(x.offset[head]));
+    const __m512 step = _mm512_set1_ps(x.step[head]);
+    if constexpr (Kind::kBytes) {
+      const __m512 sum = _mm512_fmadd_ps(lanes, step, _mm512_set1_ps(x.rest[head]));
+      return _mm512_sub_ps(sum, offset);
+    } else {
+      return _mm512_fmsub_ps(lanes, step, offset);
+    }
+  }
+};
+
+// Calls multiply(first, count) for as many heads at a time as there is room for, rounded.
+template <typename Kind, bool kScaled, typename Integers, typename Multiply>
+void ForRoundedHeads(Integers& integers, FloatRows x, int heads, const Multiply& multiply) {
+  for (int first = 0; first < heads; first += kFactorHeads) {
+    const int count = heads - first < kFactorHeads ? heads - first : kFactorHeads;
+    RoundFactors<Kind, kScaled>(x, count, integers.x);
+    multiply(first, count);
+    x.x += kFactorHeads * x.stride;
   }
 }
 
-// Channels [first, last) of WeighCodeChannels, 16 * kVectors at a time; returns where it stopped.
-template <int kBits, int kVectors, typename Integers>
-int WeighCodeColumns(const WeighArgs& args, Integers& p, int heads, int first, int last) {
-  for (; last - first >= 16 * kVectors; first += 16 * kVectors) {
-    const size_t offset = PairBytes<kBits>(first);
-    p.template Multiply<kBits, kVectors>(
-        {args.values + offset, args.next == nullptr ? nullptr : args.next + offset, args.row_bytes,
-         args.rows},
-        heads, [&](int h, int j, __m512 sums) {
-          float* const to = args.out + h * args.out_stride + first + 16 * j;
-          _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), sums));
+// Calls store(head, column, CodeSums) for the kBlockTokens columns of keys' codes.
+template <int kBits, bool kScaled, typename Integers, typename Store>
+void DotCodes(Integers& integers, const FloatRows& q, CodeRows rows, int heads,
+              const Store& store) {
+  constexpr FactorOf kOf = FactorOf::kQuery;
+  ForRoundedHeads<FactorKind<kBits, kOf>, kScaled>(integers, q, heads, [&](int first, int count) {
+    integers.template Multiply<kBits, kOf, kTileVectors>(
+        rows, count, [&](int h, int j, __m512i sums) {
+          store(first + h, 16 * j, CodeSums{_mm512_cvtepi32_ps(sums), integers.x, h});
         });
+    rows.next = nullptr;
+  });
+}
+
+// Columns [first, last), 16 * kVectors at a time; returns where it stopped. Calls store(head,
+// column, sums).
+template <int kBits, int kVectors, typename Integers, typename Store>
+int WeighColumns(Integers& integers, const CodeRows& rows, int heads, int first, int last,
+                 const Store& store) {
+  for (; last - first >= 16 * kVectors; first += 16 * kVectors) {
+    CodeRows columns = rows;
+    columns.codes += PairBytes<kBits>(first);
+    if (columns.next != nullptr) columns.next += PairBytes<kBits>(first);
+    integers.template Multiply<kBits, FactorOf::kProbabilities, kVectors>(
+        columns, heads, [&](int h, int j, __m512i sums) { store(h, first + 16 * j, sums); });
   }
   return first;
 }
 
-// As WeighChannels.
-template <int kBits, typename Integers>
-void WeighCodeChannels(WeighArgs args, int heads, int channels, Integers& integers) {
-  constexpr int kMinCount = Words<kBits>::kMinCount;
-  for (; heads > 0; heads -= Integers::kHeads) {
-    const int count = heads < Integers::kHeads ? heads : Integers::kHeads;
-    integers.Round(args.p, args.p_stride, count, 2 * args.rows);
-    int done = WeighCodeColumns<kBits, 4>(args, integers, count, 0, channels);
-    if constexpr (kMinCount <= 2) {
-      done = WeighCodeColumns<kBits, 2>(args, integers, count, done, channels);
+// Calls store(head, column, CodeSums) for `channels` columns of values' codes, which fill whole
+// packing units (FitsUnits).
+template <int kBits, bool kScaled, typename Integers, typename Store>
+void WeighCodes(Integers& integers, const FloatRows& p, CodeRows rows, int heads, int channels,
+                const Store& store) {
+  using Kind = FactorKind<kBits, FactorOf::kProbabilities>;
+  ForRoundedHeads<Kind, kScaled>(integers, p, heads, [&](int first, int count) {
+    const auto store_head = [&](int h, int column, __m512i sums) {
+      store(first + h, column, CodeSums{_mm512_cvtepi32_ps(sums), integers.x, h});
+    };
+    int done = WeighColumns<kBits, 4>(integers, rows, count, 0, channels, store_head);
+    if constexpr (kUnitGranules<kBits> <= 2) {
+      done = WeighColumns<kBits, 2>(integers, rows, count, done, channels, store_head);
     }
-    if constexpr (kMinCount == 1) {
-      done = WeighCodeColumns<kBits, 1>(args, integers, count, done, channels);
+    if constexpr (kUnitGranules<kBits> == 1) {
+      done = WeighColumns<kBits, 1>(integers, rows, count, done, channels, store_head);
     }
-    args.next = nullptr;
-    args.p += Integers::kHeads * args.p_stride;
-    args.out += Integers::kHeads * args.out_stride;
-  }
+    rows.next = nullptr;
+  });
 }
 
 }  // namespace

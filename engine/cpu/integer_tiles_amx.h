@@ -1,7 +1,7 @@
-// The products of integer_rows_avx512.h on AMX tiles, to the same bits. The 16-bit integers of up
-// to 16 heads are two A operands, one row a head: their high bytes, signed, and their low ones,
-// unsigned. Codes become bytes in the order of B once for all heads. Everything is in an anonymous
-// namespace (see tile_decode_avx512.h).
+// The products of integer_rows_avx512.h on AMX tiles, to the same bits. The integers of up to 16
+// heads are the A operand, one row a head; those of 16 bits are two: their high bytes, signed, and
+// their low ones, unsigned. Codes become bytes in the order of B once for all heads. Everything is
+// in an anonymous namespace (see tile_decode_avx512.h).
 #pragma once
 
 #include "engine/cpu/integer_rows_avx512.h"
@@ -92,11 +92,10 @@ struct RowBytes<3> {
   }
 };
 
-// Integers of a few heads, as vectors and as A operands, and what multiplying them takes. No
-// constructor runs.
+// Integers of a few heads, and what multiplying them on tiles takes. No constructor runs.
 class TileRows {
  public:
-  static constexpr int kHeads = kByteTileRows;
+  IntegerFactors x;
 
   // Tiles for products of `heads` heads: what is not configured is not computed.
   static TileConfig Config(int heads) {
@@ -105,51 +104,54 @@ class TileRows {
     return config;
   }
 
-  // As ToIntegers.
-  void Round(const float* x, int stride, int heads, int n) {
-    ToIntegers(x, stride, heads, n, x_.values, x_.step);
-    steps_ = (n + kByteTileDepth - 1) / kByteTileDepth;
-    if (heads < kMinTileHeads) return;
-    for (int h = 0; h < heads; ++h) SplitBytes(h, n);
-  }
-
-  // As MultiplyCodes; from kMinTileHeads on, tiles must be as Config(heads) says.
-  template <int kBits, int kVectors, typename Store>
+  // As MultiplyOnVectors; from kMinTileHeads on, tiles must be as Config(heads) says.
+  template <int kBits, FactorOf kOf, int kVectors, typename Store>
   void Multiply(const CodeRows& rows, int heads, const Store& store) {
+    using Kind = FactorKind<kBits, kOf>;
     if constexpr (kVectors == kByteTiles) {
       if (heads >= kMinTileHeads) {
+        steps_ = (2 * rows.rows + kByteTileDepth - 1) / kByteTileDepth;
+        for (int h = 0; h < heads; ++h) {
+          Kind::kBytes ? ZeroBytes(h, 2 * rows.rows) : SplitBytes(h, 2 * rows.rows);
+        }
         Expand<kBits>(rows);
-        MultiplyPair(0);
-        MultiplyPair(1);
-        for (int h = 0; h < heads; ++h) Collect<kBits>(h, store);
+        if constexpr (Kind::kBytes) {
+          MultiplyBytes<Kind::kSigned>();
+        } else {
+          MultiplyPair(0);
+          MultiplyPair(1);
+        }
+        for (int h = 0; h < heads; ++h) Collect<kBits, Kind::kBytes>(h, store);
         return;
       }
     }
-    CodeRows again = rows;
-    for (int h = 0; h < heads; h += kVectorHeads) {
-      const int count = heads - h < kVectorHeads ? heads - h : kVectorHeads;
-      MultiplyCodes<kBits, kVectors>(again, x_.values + h, x_.step + h, count,
-                                     [&](int i, int j, __m512 sums) { store(h + i, j, sums); });
-      again.next = nullptr;
-    }
+    MultiplyOnVectors<kBits, kOf, kVectors>(rows, x, heads, store);
   }
 
  private:
   // Integers n and beyond, to the end of a depth step, count as zeros.
+  void ZeroBytes(int head, int n) {
+    const int end = steps_ * kByteTileDepth;
+    for (int i = n; i < end; i += 16) {
+      _mm_store_si128(reinterpret_cast<__m128i*>(x.integers[head] + i), _mm_setzero_si128());
+    }
+  }
+
+  // The same, with high and low bytes apart.
   void SplitBytes(int head, int n) {
-    const int16_t* const values = x_.values[head];
+    const auto* const values = reinterpret_cast<const int16_t*>(x.integers[head]);
     for (int i = 0; i < n; i += kByteTileDepth) {
       __m256i high[2], low[2];
       for (int half = 0; half < 2; ++half) {
         const int left = n - i - 32 * half;
         const __mmask32 mask = left >= 32 ? ~0u : left <= 0 ? 0u : (1u << left) - 1;
-        const __m512i x = _mm512_maskz_loadu_epi16(mask, values + i + 32 * half);
-        high[half] = _mm512_cvtepi16_epi8(_mm512_srai_epi16(x, 8));
-        low[half] = _mm512_cvtepi16_epi8(x);
+        const __m512i words = _mm512_maskz_loadu_epi16(mask, values + i + 32 * half);
+        high[half] = _mm512_cvtepi16_epi8(_mm512_srai_epi16(words, 8));
+        low[half] = _mm512_cvtepi16_epi8(words);
       }
       // Whole rows of a tile, so that the tile load is served from the store buffer.
-      const auto whole = [](const __m256i(&x)[2]) {
-        return _mm512_inserti64x4(_mm512_castsi256_si512(x[0]), x[1], 1);
+      const auto whole = [](const __m256i(&bytes)[2]) {
+        return _mm512_inserti64x4(_mm512_castsi256_si512(bytes[0]), bytes[1], 1);
       };
       _mm512_store_si512(high_[head] + i, whole(high));
       _mm512_store_si512(low_[head] + i, whole(low));
@@ -201,25 +203,59 @@ class TileRows {
     OrderMemory();
   }
 
+  // The four column tiles of integers that are bytes.
+  template <bool kSigned>
+  void MultiplyBytes() {
+    OrderMemory();
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int s = 0; s < steps_; ++s) {
+      _tile_loadd(4, x.integers[0] + s * kByteTileDepth, IntegerFactors::kRowBytes);
+      _tile_loadd(5, codes_[s][0], kByteTileDepth);
+      _tile_loadd(6, codes_[s][1], kByteTileDepth);
+      _tile_loadd(7, codes_[s][2], kByteTileDepth);
+      if constexpr (kSigned) {
+        _tile_dpbsud(0, 4, 5);
+        _tile_loadd(5, codes_[s][3], kByteTileDepth);
+        _tile_dpbsud(1, 4, 6);
+        _tile_dpbsud(2, 4, 7);
+        _tile_dpbsud(3, 4, 5);
+      } else {
+        _tile_dpbuud(0, 4, 5);
+        _tile_loadd(5, codes_[s][3], kByteTileDepth);
+        _tile_dpbuud(1, 4, 6);
+        _tile_dpbuud(2, 4, 7);
+        _tile_dpbuud(3, 4, 5);
+      }
+    }
+    _tile_stored(0, sums_[0][0][0], kSumBytes);
+    _tile_stored(1, sums_[0][1][0], kSumBytes);
+    _tile_stored(2, sums_[1][0][0], kSumBytes);
+    _tile_stored(3, sums_[1][1][0], kSumBytes);
+    OrderMemory();
+  }
+
+  template <bool kBytes>
   __m512i Sums(int pair, int tile, int head) const {
     const auto& sums = sums_[pair][tile];
-    return _mm512_add_epi32(_mm512_slli_epi32(_mm512_load_si512(sums[0][head]), 8),
-                            _mm512_load_si512(sums[1][head]));
+    const __m512i first = _mm512_load_si512(sums[0][head]);
+    if constexpr (kBytes) return first;
+    return _mm512_add_epi32(_mm512_slli_epi32(first, 8), _mm512_load_si512(sums[1][head]));
   }
 
   // A head's sums, columns in order.
-  template <int kBits, typename Store>
+  template <int kBits, bool kBytes, typename Store>
   void Collect(int head, const Store& store) const {
     const __m512i quarters[2] = {
         _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23),
         _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31)};
-    const __m512 step = _mm512_set1_ps(x_.step[head]);
     for (int pair = 0; pair < 2; ++pair) {
-      const __m512i low = Sums(pair, 0, head), high = Sums(pair, 1, head);
+      const __m512i low = Sums<kBytes>(pair, 0, head), high = Sums<kBytes>(pair, 1, head);
       for (int half = 0; half < 2; ++half) {
         const int quarter = RowBytes<kBits>::kInterleaved ? pair + 2 * half : 2 * pair + half;
-        const __m512i sums = _mm512_permutex2var_epi32(low, quarters[half], high);
-        store(head, quarter, _mm512_mul_ps(_mm512_cvtepi32_ps(sums), step));
+        store(head, quarter, _mm512_permutex2var_epi32(low, quarters[half], high));
       }
     }
   }
@@ -227,12 +263,12 @@ class TileRows {
   static constexpr size_t kTileBytes = size_t{kByteTileRows} * kByteTileDepth;
   static constexpr size_t kSumBytes = 16 * sizeof(int32_t);  // of a head
 
-  IntegerVectors<kHeads> x_;
   int steps_;  // of depth
-  alignas(64) int8_t high_[kHeads][kMaxHeadDim];
-  alignas(64) uint8_t low_[kHeads][kMaxHeadDim];
+  alignas(64) int8_t high_[kFactorHeads][kMaxHeadDim];
+  alignas(64) uint8_t low_[kFactorHeads][kMaxHeadDim];
   alignas(64) uint8_t codes_[kMaxByteSteps][kByteTiles][kByteTileRows][kByteTileDepth];
-  alignas(64) int32_t sums_[2][2][2][kHeads][16];  // [vector, its tile, high or low, head, column]
+  alignas(64)
+      int32_t sums_[2][2][2][kFactorHeads][16];  // [vector, its tile, high or low, head, column]
 };
 
 }  // namespace

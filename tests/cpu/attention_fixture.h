@@ -44,6 +44,8 @@ class CachedSequence {
     std::mt19937 rng(seed);
     k_ = Random(length, rng);
     v_ = Random(length, rng);
+    source_k_ = k_;
+    source_v_ = v_;
     Allocate(length, rng);
     for (KvSpan& span : spans_) Write(span);
     for (KvSpan& span : spans_) span.first_position += shape.first_position;
@@ -56,6 +58,10 @@ class CachedSequence {
   // The decoded K (V) vector of a token, counted from the first in the cache: [head_dim].
   const float* k(int head, int token) const { return &k_[Offset(head, token)]; }
   const float* v(int head, int token) const { return &v_[Offset(head, token)]; }
+  // What was encoded, but for rounding to the open codec.
+  const float* source_k(int head, int token) const { return &source_k_[Offset(head, token)]; }
+  const float* source_v(int head, int token) const { return &source_v_[Offset(head, token)]; }
+  const kv::LayerCodecs& codecs() const { return shape_.codecs; }
 
  private:
   struct Extent {
@@ -162,6 +168,7 @@ class CachedSequence {
   CacheShape shape_;
   kv::BlockLayout sealed_, open_, sink_;
   std::vector<float> k_, v_;  // decoded: [tokens, kv_heads, head_dim]
+  std::vector<float> source_k_, source_v_;
   std::unique_ptr<std::byte, Free> memory_;
   std::vector<KvSpan> spans_;
 };
@@ -194,8 +201,9 @@ inline double KeyBiasTerm(const float* bias, int position, std::span<const float
   return sum;
 }
 
-inline OracleRow Oracle(const CachedSequence& sequence, const OracleQuery& query, int kv_head,
-                        int position, const AttentionArgs& args) {
+// Attention over keys and values as they are in the cache, or as they were before.
+inline OracleRow OracleOf(const CachedSequence& sequence, bool decoded, const OracleQuery& query,
+                          int kv_head, int position, const AttentionArgs& args) {
   OracleRow row;
   row.out.assign(args.head_dim, 0.0);
   for (int c = 0; query.bias != nullptr && c < args.head_dim; ++c) {
@@ -209,9 +217,10 @@ inline OracleRow Oracle(const CachedSequence& sequence, const OracleQuery& query
   const int end = position + 1 - base;
   std::vector<double> scores;
   for (int t = begin; t < end; ++t) {
+    const float* k = decoded ? sequence.k(kv_head, t) : sequence.source_k(kv_head, t);
     double score = 0.0, sum = 0.0, squares = 0.0;
     for (int c = 0; c < args.head_dim; ++c) {
-      const double term = double{query.q[c]} * sequence.k(kv_head, t)[c] * args.scale;
+      const double term = double{query.q[c]} * k[c] * args.scale;
       score += term;
       sum += std::abs(term);
       squares += term * term;
@@ -227,13 +236,30 @@ inline OracleRow Oracle(const CachedSequence& sequence, const OracleQuery& query
   double total = 0.0;
   for (double& score : scores) total += score = std::exp(score - max);
   for (int t = begin; t < end; ++t) {
+    const float* v = decoded ? sequence.v(kv_head, t) : sequence.source_v(kv_head, t);
     for (int c = 0; c < args.head_dim; ++c) {
-      const double value = sequence.v(kv_head, t)[c];
-      row.out[c] += scores[t - begin] / total * value;
-      row.max_value = std::max(row.max_value, std::abs(value));
+      row.out[c] += scores[t - begin] / total * v[c];
+      row.max_value = std::max(row.max_value, std::abs(double{v[c]}));
     }
   }
   return row;
+}
+
+inline OracleRow Oracle(const CachedSequence& sequence, const OracleQuery& query, int kv_head,
+                        int position, const AttentionArgs& args) {
+  return OracleOf(sequence, true, query, kv_head, position, args);
+}
+
+// Mean square, over the channels, of what the codecs add to the output.
+inline double CodecError(const CachedSequence& sequence, const OracleQuery& query, int kv_head,
+                         int position, const AttentionArgs& args) {
+  const OracleRow decoded = OracleOf(sequence, true, query, kv_head, position, args);
+  const OracleRow source = OracleOf(sequence, false, query, kv_head, position, args);
+  double squares = 0.0;
+  for (int c = 0; c < args.head_dim; ++c) {
+    squares += (decoded.out[c] - source.out[c]) * (decoded.out[c] - source.out[c]);
+  }
+  return squares / args.head_dim;
 }
 
 }  // namespace kvpareto::cpu

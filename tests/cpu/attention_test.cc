@@ -62,6 +62,27 @@ TEST_P(AttentionTest, DecodeMatchesOracle) {
   Check(queries);
 }
 
+// What rounding factors to bytes takes is allowed for above; where it takes nothing, nothing is.
+TEST_P(AttentionTest, DecodeIsExactWhereFactorsAre) {
+  const Case& c = GetParam();
+  const bool bytes_of_values = kv::GetCodecInfo(Codec(c.v_codec)).bits <= 4;
+  const int sliding_window = bytes_of_values ? 1 : c.sliding_window;
+  std::vector<std::unique_ptr<CachedSequence>> sequences;
+  std::vector<Query> queries;
+  for (int tiles : {1, 2, 9}) {
+    const int length = tiles * kv::kBlockTokens;
+    sequences.push_back(std::make_unique<CachedSequence>(Shape(), length, 5 * length));
+    queries.push_back({sequences.back().get(), 1, true});
+  }
+  Step step(c.heads, c.head_dim, sliding_window, std::move(queries));
+  step.FillOneHotQueries(20.0f);
+  for (Isa isa : AvailableIsas()) {
+    SCOPED_TRACE(Name(isa));
+    step.Run(isa, 2);
+    ASSERT_NO_FATAL_FAILURE(step.ExpectMatchesOracle(isa));
+  }
+}
+
 // Whole prompts, chunks that begin in the middle of a block, single prefill rows.
 TEST_P(AttentionTest, PrefillMatchesOracle) {
   std::vector<std::unique_ptr<CachedSequence>> sequences;
