@@ -10,7 +10,7 @@
 // add q . mean to all scores, and mean[c] * sum(p) to out.
 //
 // `Products` computes the two products: of bf16 and f32 to f32 accuracy, and, with what it returns
-// as `Integers` (integer_rows_avx512.h), of codes to that of 16-bit integers:
+// as `Integers` (integer_rows_avx512.h), of codes to that of 16-bit or 8-bit integers:
 //   void Begin()                                            before a task
 //   void Dot<kBits>(const DotArgs&, heads)                  as DotHeads
 //   void Weigh<kBits>(const WeighArgs&, heads, channels)    as WeighChannels

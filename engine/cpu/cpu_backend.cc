@@ -21,6 +21,7 @@
 #include "engine/cpu/packed_weight.h"
 #include "engine/cpu/thread_pool.h"
 #include "engine/cpu/transform_row.h"
+#include "engine/ops/sample.h"
 
 namespace kvpareto {
 namespace {
@@ -93,6 +94,7 @@ class CpuBackend : public Backend {
   void Attention(const AttentionArgs& args) override { attention_->Run(args); }
   void SiluMul(Activations x, Activations y) override;
   void GatherRows(Activations x, std::span<const int32_t> rows, Activations y) override;
+  void Sample(const SampleArgs& args) override;
   absl::Status Synchronize() override { return absl::OkStatus(); }
 
  private:
@@ -127,6 +129,16 @@ class CpuBackend : public Backend {
   cpu::LinearKernel linear_;
   const std::unique_ptr<cpu::AttentionKernel> attention_;
 };
+
+// In place: what is sampled is undefined afterwards.
+void CpuBackend::Sample(const SampleArgs& args) {
+  ForRows(static_cast<int>(args.rows.size()), args.logits.cols, [&](int i) {
+    const SampleRow& how = args.rows[i];
+    KVP_CHECK(how.row >= 0 && how.row < args.logits.rows);
+    args.tokens[how.row] =
+        SampleToken({RowOf(args.logits, how.row), static_cast<size_t>(args.logits.cols)}, how);
+  });
+}
 
 void CpuBackend::Embed(const Weight& table, std::span<const int32_t> ids, Activations y) {
   const auto& weight = static_cast<const PackedWeight&>(table);

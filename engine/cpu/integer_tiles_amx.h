@@ -97,7 +97,8 @@ class TileRows {
  public:
   IntegerFactors x;
 
-  // Tiles for products of `heads` heads: what is not configured is not computed.
+  // Tiles for products of `heads` heads: what is not configured is not computed. Tiles 0 to 5 are
+  // sums and integers, 6 and 7 codes.
   static TileConfig Config(int heads) {
     TileConfig config;
     for (int tile = 0; tile < 6; ++tile) config.rows[tile] = static_cast<uint8_t>(heads);
@@ -213,21 +214,23 @@ class TileRows {
     _tile_zero(3);
     for (int s = 0; s < steps_; ++s) {
       _tile_loadd(4, x.integers[0] + s * kByteTileDepth, IntegerFactors::kRowBytes);
-      _tile_loadd(5, codes_[s][0], kByteTileDepth);
-      _tile_loadd(6, codes_[s][1], kByteTileDepth);
-      _tile_loadd(7, codes_[s][2], kByteTileDepth);
+      _tile_loadd(6, codes_[s][0], kByteTileDepth);
+      _tile_loadd(7, codes_[s][1], kByteTileDepth);
       if constexpr (kSigned) {
-        _tile_dpbsud(0, 4, 5);
-        _tile_loadd(5, codes_[s][3], kByteTileDepth);
-        _tile_dpbsud(1, 4, 6);
-        _tile_dpbsud(2, 4, 7);
-        _tile_dpbsud(3, 4, 5);
+        _tile_dpbsud(0, 4, 6);
+        _tile_dpbsud(1, 4, 7);
       } else {
-        _tile_dpbuud(0, 4, 5);
-        _tile_loadd(5, codes_[s][3], kByteTileDepth);
-        _tile_dpbuud(1, 4, 6);
-        _tile_dpbuud(2, 4, 7);
-        _tile_dpbuud(3, 4, 5);
+        _tile_dpbuud(0, 4, 6);
+        _tile_dpbuud(1, 4, 7);
+      }
+      _tile_loadd(6, codes_[s][2], kByteTileDepth);
+      _tile_loadd(7, codes_[s][3], kByteTileDepth);
+      if constexpr (kSigned) {
+        _tile_dpbsud(2, 4, 6);
+        _tile_dpbsud(3, 4, 7);
+      } else {
+        _tile_dpbuud(2, 4, 6);
+        _tile_dpbuud(3, 4, 7);
       }
     }
     _tile_stored(0, sums_[0][0][0], kSumBytes);

@@ -7,7 +7,7 @@ longer than --limit seconds with a q4_0 cache is stopped there and marked with '
 part that was done is an upper bound.
 
 --peer-python names an interpreter that has llama-cpp-python, built for this machine. Run it on an otherwise idle
-machine. With --results, works can be measured in several calls: each adds to the file, and prints all that is in it.
+machine. A large model is compared with what is named by --configs and --peer-variants alone. With --results, works can be measured in several calls: each adds to the file, and prints all that is in it.
 """
 import argparse
 import json
@@ -21,7 +21,7 @@ from compare.rounds import compare_engines  # noqa: E402
 from compare.scout import Scout, note  # noqa: E402
 from compare.servers import compare_servers  # noqa: E402
 from compare.table import repeats_text, table, write_between_markers  # noqa: E402
-from compare.works import DEFAULT_WORKS, KINDS, QUICK_CODECS, Work  # noqa: E402
+from compare.works import DEFAULT_WORKS, KINDS, NAMED, QUICK_CODECS, PeerVariant, Work  # noqa: E402
 
 
 def parse_arguments():
@@ -37,8 +37,11 @@ def parse_arguments():
                         help=f"prefill-N, decode-N or serve-N (default: {' '.join(DEFAULT_WORKS)})")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds of one prefill with a q4_0 cache")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds of one prefill with a q4_0 cache, or of any that --peer-variants names")
     parser.add_argument("--quick", action="store_true", help="3 repeats, one codec of each kind")
+    parser.add_argument("--configs", nargs="+", choices=NAMED, help="of ours, these; no slowest and fastest codec")
+    parser.add_argument("--peer-variants", nargs="+", type=PeerVariant.parse, metavar="K,V,FA,UBATCH",
+                        help="of llama.cpp's, these, without scouting: f16,f16,on,512")
     parser.add_argument("--results", help="JSON file that keeps what was measured")
     parser.add_argument("--readme", help="file that gets the tables, between its marker comments")
     args = parser.parse_args()
@@ -69,12 +72,16 @@ def measure_threads(args, threads, results):
     """Adds the works to `results`."""
     of_threads = results["threads"].setdefault(str(threads), {"scouted": {}, "works": {}})
     peer = Peer(args.peer_python, args.model, threads)
-    scout = Scout(of_threads["scouted"], peer, args.limit)
+    scout = Scout(of_threads["scouted"], peer, args.limit, args.peer_variants)
 
     def start_engine():
         return Engine(args.engine, args.model, threads, args.calibration)
     engine = start_engine()
-    codecs = list(QUICK_CODECS) if args.quick else engine.ask("codecs")["codecs"]
+    if args.configs:
+        codecs = []
+    else:
+        codecs = list(QUICK_CODECS) if args.quick else engine.ask("codecs")["codecs"]
+    named = {name: NAMED[name] for name in args.configs or NAMED}
     chunk = scout.chunk(engine)
     results["about"] = {"model": os.path.basename(args.model), "cpu": cpu_model(),
                         "cores": len(os.sched_getaffinity(0)), "ours": engine.about["backend"],
@@ -82,7 +89,7 @@ def measure_threads(args, threads, results):
     engine.close()
     for work in map(Work.parse, args.works):
         if work.kind != "serve":
-            measured = compare_engines(work, scout, start_engine, codecs, args.repeats)
+            measured = compare_engines(work, scout, start_engine, (named, codecs), args.repeats)
         elif args.llama_server and args.server and args.server_bench:
             measured = compare_servers(work, scout, args, threads, chunk)
         else:

@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from compare import rounds  # noqa: E402
 from compare.rounds import Contender, stretch_tokens, take_turns  # noqa: E402
 from compare.table import BEGIN, END, row, write_between_markers  # noqa: E402
-from compare.works import NAMED, Work, peer_variants  # noqa: E402
+from compare.works import NAMED, PeerVariant, Work, peer_variants  # noqa: E402
 
 
 def result(name, *rates, bound=False):
@@ -32,6 +32,12 @@ class WorksTest(unittest.TestCase):
             variants = peer_variants(kind)
             self.assertEqual(len(variants), len(set(map(str, variants))))
             self.assertTrue(all(variant.flash for variant in variants if variant.v in ("q8_0", "q4_0")))
+
+
+    def test_variants_are_parsed(self):
+        self.assertEqual(str(PeerVariant.parse("q8_0,f16,off,512")), "q8_0 K, f16 V, fa off, ubatch 512")
+        with self.assertRaises(ValueError):
+            PeerVariant.parse("f16,f16,1,512")
 
 
 class RoundsTest(unittest.TestCase):
@@ -76,6 +82,10 @@ class TableTest(unittest.TestCase):
         self.assertEqual(cells[1:3], ["50.0 (f16, fa on)", "<10.0 (q4_0, fa on)"])
         self.assertEqual(cells[3], "200 (4.00x)")
         self.assertEqual(cells[-3:], ["1.50x (f32)", "-", ">20.00x |"])
+
+    def test_configs_that_were_not_measured_are_left_out(self):
+        del self.results["int8"]
+        self.assertEqual(row("prefill 2048", self.results).split(" | ")[4], "-")
 
     def test_q4_may_be_the_best(self):
         self.results["llama.cpp q4_0"] = result("q4_0, fa on", 100.0)

@@ -5,7 +5,7 @@ import time
 
 from compare.processes import SPARE_TOKENS
 from compare.scout import note
-from compare.works import NAMED, config
+from compare.works import config
 
 SETTLE_SECONDS = 0.3   # OpenMP's threads spin for 200 ms after their last work
 STRETCH_TOKENS = 32    # decoded per measurement, where the context has room
@@ -88,9 +88,10 @@ def peer_contender(peer, variant, work, repeats, limits):
     return Contender(str(variant), prefill if work.kind == "prefill" else decode, repeats)
 
 
-def compare_engines(work, scout, start_engine, codecs, repeats):
-    """Prefill or decode: {role: result} for the named configs, the slowest and fastest codec, and for llama.cpp's best
-    and q4_0 variants."""
+def compare_engines(work, scout, start_engine, ours, repeats):
+    """Prefill or decode: {role: result} for ours, (named configs, codecs whose slowest and fastest count too), and for
+    llama.cpp's best and q4_0 variants."""
+    configs, codecs = ours
     with contextlib.ExitStack() as stack:
         def engine():
             started = start_engine()
@@ -98,13 +99,15 @@ def compare_engines(work, scout, start_engine, codecs, repeats):
             return started
         first = engine()
         best_variants, q4_variant = scout.peer_variants(work)
-        slowest, fastest = scout.extreme_codecs(work, first, codecs)
-        configs = NAMED | {"slowest codec": (slowest, slowest), "fastest codec": (fastest, fastest)}
+        if codecs:
+            slowest, fastest = scout.extreme_codecs(work, first, codecs)
+            configs = configs | {"slowest codec": (slowest, slowest), "fastest codec": (fastest, fastest)}
         note(f"{work}: measuring")
         contenders = {role: engine_contender(engine(), config(*pair, scout.chunk(first)), work, repeats)
                       for role, pair in configs.items()}
         context_tokens = first.about["context_tokens"]
-        peers = {q4_variant: scout.limit} | {variant: math.inf for variant in best_variants}
+        peers = {q4_variant: scout.limit} if q4_variant else {}
+        peers |= {variant: scout.limit if scout.variants else math.inf for variant in best_variants}
         for variant, limit in peers.items():
             stack.callback(scout.peer.free, variant)
             contenders[f"llama.cpp {variant}"] = peer_contender(scout.peer, variant, work, repeats,

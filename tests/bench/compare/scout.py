@@ -60,10 +60,11 @@ def is_q4(variant):
 class Scout:
     """What the first round found, in the form that a results file keeps, for one thread count."""
 
-    def __init__(self, found, peer, limit):
+    def __init__(self, found, peer, limit, variants=None):
         self.found = found
         self.peer = peer
         self.limit = limit
+        self.variants = variants  # of llama.cpp, where they are not to be found
 
     def remember(self, key, find):
         if key not in self.found:
@@ -72,7 +73,9 @@ class Scout:
         return self.found[key]
 
     def peer_variants(self, work):
-        """(those that may be the best of all, the best q4_0) for this work."""
+        """(those that may be the best of all, the best q4_0 or None) for this work."""
+        if self.variants:
+            return [v for v in self.variants if not is_q4(v)], next(filter(is_q4, self.variants), None)
         find = self.rank_decode if work.kind == "decode" else self.rank_prefill
         found = self.remember(f"llama.cpp {work}", lambda: find(work.depth))
         return [PeerVariant(**fields) for fields in found["best"]], PeerVariant(**found["q4_0"])

@@ -36,12 +36,17 @@ def codec_cell(role, results, peer):
     return f"{ratio(result, peer)} ({codec})"
 
 
+def named_cell(role, results, peer):
+    result = results.get(role)
+    return "-" if result is None else f"{number(rate(result))} ({ratio(result, peer)})"
+
+
 def row(label, results):
     peers = [result for role, result in results.items() if role.startswith("llama.cpp ")]
     peer = fastest(peers)
     q4 = fastest([result for result in peers if result["name"].startswith("q4_0,")])
     cells = [label, peer_cell(peer), peer_cell(q4) if q4 else "-"]
-    cells += [f"{number(rate(results[role]))} ({ratio(results[role], peer)})" for role in ROLES]
+    cells += [named_cell(role, results, peer) for role in ROLES]
     cells += [codec_cell(f"{extreme} codec", results, peer) for extreme in ("slowest", "fastest")]
     cells.append(ratio(results["int4"], q4) if q4 else "-")
     return "| " + " | ".join(cells) + " |"

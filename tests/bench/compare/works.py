@@ -55,6 +55,13 @@ class PeerVariant:
     flash: bool
     ubatch: int
 
+    @classmethod
+    def parse(cls, text):
+        k, v, flash, ubatch = text.split(",")
+        if flash not in ("on", "off"):
+            raise ValueError(f"'{text}' is not K,V,on|off,UBATCH")
+        return cls(k, v, flash == "on", int(ubatch))
+
     def __str__(self):
         types = self.k if self.k == self.v else f"{self.k} K, {self.v} V"
         return f"{types}, fa {'on' if self.flash else 'off'}, ubatch {self.ubatch}"
