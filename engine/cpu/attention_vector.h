@@ -12,7 +12,7 @@ void PrefillAttentionAvx2(const AttentionTask& task, std::byte* scratch);
 int PrefillRowsAvx2(int group, int head_dim);
 size_t AttentionScratchBytesAvx2(int group, int head_dim, bool key_bias);
 
-// Isa::kAvx512 and better: codes in 16-bit integers, all else in f32.
+// Isa::kAvx512 and better: codes in integers, all else in f32.
 void DecodeAttentionAvx512(const AttentionTask& task, std::byte* scratch);
 size_t DecodeScratchBytesAvx512(int group, int head_dim);
 
