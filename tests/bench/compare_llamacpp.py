@@ -7,7 +7,8 @@ longer than --limit seconds with a q4_0 cache is stopped there and marked with '
 part that was done is an upper bound.
 
 --peer-python names an interpreter that has llama-cpp-python, built for this machine. Run it on an otherwise idle
-machine. A large model is compared with what is named by --configs and --peer-variants alone. With --results, works can be measured in several calls: each adds to the file, and prints all that is in it.
+machine. A large model is compared with what is named by --configs and --peer-variants alone. With --results, works can
+be measured in several calls: each adds to the file, and prints all that is in it.
 """
 import argparse
 import json
@@ -37,7 +38,8 @@ def parse_arguments():
                         help=f"prefill-N, decode-N or serve-N (default: {' '.join(DEFAULT_WORKS)})")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds of one prefill with a q4_0 cache, or of any that --peer-variants names")
+    parser.add_argument("--limit", type=float, default=60.0,
+                        help="seconds of one prefill with a q4_0 cache, or with any that --peer-variants names")
     parser.add_argument("--quick", action="store_true", help="3 repeats, one codec of each kind")
     parser.add_argument("--configs", nargs="+", choices=NAMED, help="of ours, these; no slowest and fastest codec")
     parser.add_argument("--peer-variants", nargs="+", type=PeerVariant.parse, metavar="K,V,FA,UBATCH",
