@@ -41,10 +41,9 @@ void ScorePerToken(const AttentionTask& task, const TileParams& params, int chan
     DotCodes<kBits, false>(
         integers, {.x = dot.q + c, .stride = dot.q_stride, .n = channels}, rows, task.group,
         [&](int h, int t, const CodeSums& sums) {
-          using Kind = FactorKind<kBits, FactorOf::kQuery>;
           float* const to = dot.scores + h * dot.stride + t;
           const __m512 before = c == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(to);
-          const __m512 centred = sums.template Centred<Kind>(_mm512_loadu_ps(zero + t));
+          const __m512 centred = sums.Centred(_mm512_loadu_ps(zero + t));
           _mm512_storeu_ps(to, _mm512_fmadd_ps(centred, _mm512_loadu_ps(scale + t), before));
         });
     rows.codes += rows.rows * rows.row_bytes;

@@ -74,15 +74,14 @@ void WeighPerToken(const AttentionTask& task, const TileFormat& format, const fl
 template <int kBits, typename Integers>
 void WeighPerChannel(const AttentionTask& task, const TileParams& params, Integers& integers,
                      const WeighArgs& weigh) {
-  WeighCodes<kBits, false>(
-      integers, {.x = weigh.p, .stride = weigh.p_stride, .n = kv::kBlockTokens},
-      {weigh.values, weigh.next, weigh.row_bytes, weigh.rows}, task.group, task.head_dim,
-      [&](int h, int c, const CodeSums& sums) {
-        using Kind = FactorKind<kBits, FactorOf::kProbabilities>;
-        const __m512 centred = sums.template Centred<Kind>(_mm512_loadu_ps(params.zero + c));
-        Accumulate(_mm512_mul_ps(centred, _mm512_loadu_ps(params.scale + c)),
-                   weigh.out + h * weigh.out_stride + c);
-      });
+  WeighCodes<kBits, false>(integers,
+                           {.x = weigh.p, .stride = weigh.p_stride, .n = kv::kBlockTokens},
+                           {weigh.values, weigh.next, weigh.row_bytes, weigh.rows}, task.group,
+                           task.head_dim, [&](int h, int c, const CodeSums& sums) {
+                             const __m512 centred = sums.Centred(_mm512_loadu_ps(params.zero + c));
+                             Accumulate(_mm512_mul_ps(centred, _mm512_loadu_ps(params.scale + c)),
+                                        weigh.out + h * weigh.out_stride + c);
+                           });
 }
 
 void WeighMeans(const AttentionTask& task, const float* means, const WeighArgs& weigh) {

@@ -68,13 +68,10 @@ template <typename Op>
   return _mm512_castps512_ps128(_mm512_permutexvar_ps(lanes, blocks));
 }
 
-// 16 numbers of a FloatRows' scale and zero.
-[[gnu::always_inline]] inline __m512 LoadScale(const std::byte* scale, int i) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(scale + 2 * i)));
-}
-[[gnu::always_inline]] inline __m512 LoadZero(const std::byte* zero, int i) {
+// 16 zero points.
+[[gnu::always_inline]] inline __m512 LoadZeros(const std::byte* from) {
   return _mm512_cvtepi32_ps(
-      _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(zero + 2 * i))));
+      _mm512_cvtepi16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
 }
 
 // Four vectors of integers that fit into bytes, in order.
@@ -121,8 +118,8 @@ template <typename Kind, bool kScaled, int kHeads, int kVectors>
   __m512 largest[kVectorHeads] = {}, offsets[kVectorHeads] = {}, rests[kVectorHeads] = {};
 #pragma GCC unroll 8
   for (int i = 0; i < vectors; ++i) {
-    const __m512 scale = kScaled ? LoadScale(rows.scale, 16 * i) : _mm512_setzero_ps();
-    __m512 zero = kScaled ? LoadZero(rows.zero, 16 * i) : _mm512_setzero_ps();
+    const __m512 scale = kScaled ? LoadFloat16(rows.scale + 32 * i) : _mm512_setzero_ps();
+    __m512 zero = kScaled ? LoadZeros(rows.zero + 32 * i) : _mm512_setzero_ps();
     if constexpr (Kind::kBytes) zero = _mm512_sub_ps(zero, middle);
 #pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) {

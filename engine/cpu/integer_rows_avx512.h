@@ -239,16 +239,10 @@ struct CodeSums {
     return _mm512_fmsub_ps(lanes, _mm512_set1_ps(x.step[head]), _mm512_set1_ps(x.offset[head]));
   }
   // Where each lane has its own.
-  template <typename Kind>
   __m512 Centred(__m512 zero) const {
-    const __m512 offset = _mm512_mul_ps(zero, _mm512_set1_ps(x.offset[head]));
-    const __m512 step = _mm512_set1_ps(x.step[head]);
-    if constexpr (Kind::kBytes) {
-      const __m512 sum = _mm512_fmadd_ps(lanes, step, _mm512_set1_ps(x.rest[head]));
-      return _mm512_sub_ps(sum, offset);
-    } else {
-      return _mm512_fmsub_ps(lanes, step, offset);
-    }
+    const __m512 sum =
+        _mm512_fmadd_ps(lanes, _mm512_set1_ps(x.step[head]), _mm512_set1_ps(x.rest[head]));
+    return _mm512_fnmadd_ps(zero, _mm512_set1_ps(x.offset[head]), sum);
   }
 };
 

@@ -270,8 +270,8 @@ class TileRows {
   alignas(64) int8_t high_[kFactorHeads][kMaxHeadDim];
   alignas(64) uint8_t low_[kFactorHeads][kMaxHeadDim];
   alignas(64) uint8_t codes_[kMaxByteSteps][kByteTiles][kByteTileRows][kByteTileDepth];
-  alignas(64)
-      int32_t sums_[2][2][2][kFactorHeads][16];  // [vector, its tile, high or low, head, column]
+  // [vector, its tile, high or low, head, column]
+  alignas(64) int32_t sums_[2][2][2][kFactorHeads][16];
 };
 
 }  // namespace

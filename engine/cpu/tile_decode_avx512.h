@@ -23,12 +23,16 @@ struct TileParams {
   alignas(64) float factor[kMaxHeadDim];  // or means
 };
 
+// 16 fp16 numbers.
+inline __m512 LoadFloat16(const std::byte* from) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
 // format.factors is a multiple of 16: tokens, or channels of fast formats.
 inline void LoadFactors(const TileFormat& format, const std::byte* encoded, TileParams& params) {
   const std::byte* const from = encoded + format.factor_offset;
   for (int i = 0; i < format.factors; i += 16) {
-    const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + 2 * i));
-    _mm512_store_ps(params.factor + i, _mm512_cvtph_ps(half));
+    _mm512_store_ps(params.factor + i, LoadFloat16(from + 2 * i));
   }
 }
 

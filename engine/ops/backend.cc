@@ -2,8 +2,6 @@
 
 #include <vector>
 
-#include "engine/base/check.h"
-
 namespace kvpareto {
 
 void Backend::Project(const ProjectArgs& args) {
@@ -18,17 +16,6 @@ void Backend::RopeAndStoreKv(const RopeArgs& rope, const StoreKvArgs& store) {
 }
 
 absl::Status Backend::ReserveScratch(const ScratchLimits&) { return absl::OkStatus(); }
-
-void Backend::Sample(const SampleArgs& args) {
-  KVP_CHECK(activation_bytes() == sizeof(float));
-  std::vector<float> logits(args.logits.cols);
-  const size_t row_bytes = logits.size() * sizeof(float);
-  for (const SampleRow& how : args.rows) {
-    KVP_CHECK(how.row >= 0 && how.row < args.logits.rows);
-    CopyToHost(logits.data(), args.logits.data + how.row * row_bytes, row_bytes);
-    args.tokens[how.row] = SampleToken(logits, how);
-  }
-}
 
 void Backend::Requantize(const RequantizeArgs& args) {
   std::vector<std::byte> block;

@@ -298,8 +298,8 @@ class Backend {
   virtual void SiluMul(Activations x, Activations y) = 0;
   // y row i = x row rows[i]: picks the rows whose logits are wanted.
   virtual void GatherRows(Activations x, std::span<const int32_t> rows, Activations y) = 0;
-  // SampleToken (ops/sample.h) of each row; by default on the host.
-  virtual void Sample(const SampleArgs& args);
+  // SampleToken (ops/sample.h) of each row.
+  virtual void Sample(const SampleArgs& args) = 0;
 
   virtual absl::Status Synchronize() = 0;
 };

@@ -33,7 +33,7 @@ struct Query {
 
 // The most that rounding to bytes adds to any channel of an output, of the mean that the codecs
 // add. A tenth to a seventh of it is usual.
-inline constexpr double kByteErrors = 1.0;
+inline constexpr double kByteErrors = 0.8;
 
 // A step over some sequences: random queries, and the outputs.
 class Step {

@@ -28,7 +28,7 @@ BF16_PRODUCTS = Tolerance(max_error=2e-1, rms_error=1.5e-2, effect_share=0.4)
 TOLERANCES = {"scalar": EXACT, "avx2": EXACT, "avx512": EXACT, "avx512-bf16": BF16_PRODUCTS, "amx": BF16_PRODUCTS}
 # Codes of up to 4 bits are decoded with bytes there: a tenth of what they do themselves (docs/decisions/0007).
 FEW_BITS = re.compile("int[234]")
-BYTE_FACTORS = dataclasses.replace(EXACT, effect_share=0.2)
+BYTE_FACTORS = dataclasses.replace(EXACT, effect_share=0.15)
 
 
 def tolerance_of(isa, config):

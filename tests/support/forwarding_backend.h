@@ -55,6 +55,7 @@ class ForwardingBackend : public Backend {
   void GatherRows(Activations x, std::span<const int32_t> rows, Activations y) override {
     backend_->GatherRows(x, rows, y);
   }
+  void Sample(const SampleArgs& args) override { backend_->Sample(args); }
   absl::Status Synchronize() override { return backend_->Synchronize(); }
 
  protected:
