@@ -87,7 +87,7 @@ void CpuAttention::Run(const AttentionArgs& args) {
   plan_.Build(args, kernels.prefill_rows(group, args.head_dim), angles_.view());
   Reserve(kernels, args, key_bias);
   pool_.For(static_cast<int>(plan_.tasks.size()), [&](int item, int thread) {
-    const PlannedTask& planned = plan_.tasks[item];
+    const PlannedTask& planned = plan_.tasks[plan_.order[item]];
     std::byte* scratch = scratch_.data() + thread * thread_scratch_bytes_;
     if (planned.decode_row < 0) {
       kernels.prefill(planned.task, scratch);
@@ -100,11 +100,11 @@ void CpuAttention::Run(const AttentionArgs& args) {
 // The thread that finishes a row's last split merges them all, in order.
 void CpuAttention::RunDecodeTask(const AttentionKernels& kernels, int item, std::byte* scratch,
                                  const AttentionArgs& args) {
-  const PlannedTask& planned = plan_.tasks[item];
+  const PlannedTask& planned = plan_.tasks[plan_.order[item]];
   AttentionTask task = planned.task;
   // The other threads take the items before it.
   const size_t next = static_cast<size_t>(item) + pool_.threads();
-  if (next < plan_.tasks.size()) task.next = &plan_.tasks[next].task;
+  if (next < plan_.tasks.size()) task.next = &plan_.tasks[plan_.order[next]].task;
   task.states = &states_[planned.first_state];
   kernels.decode(task, scratch);
   std::atomic<int>& left = left_[planned.decode_row * args.kv_heads + task.kv_head];
@@ -119,10 +119,8 @@ void CpuAttention::MergeRow(const DecodeRow& row, int kv_head, const AttentionAr
                static_cast<size_t>(row.row) * args.out.cols + kv_head * group * args.head_dim;
   for (int g = 0; g < group; ++g, out += args.head_dim) {
     // State index: [kv_heads, splits, group], behind the row's first.
-    SoftmaxState* first = &states_[row.first_state + kv_head * row.splits * group + g];
-    for (int s = 1; s < row.splits; ++s) Merge(*first, first[s * group], args.head_dim);
-    const float inverse = first->d > 0.0f ? 1.0f / first->d : 0.0f;
-    for (int c = 0; c < args.head_dim; ++c) out[c] = first->o[c] * inverse;
+    const SoftmaxState* const first = &states_[row.first_state + kv_head * row.splits * group + g];
+    MergeStates(first, row.splits, group, args.head_dim, out);
   }
 }
 

@@ -40,21 +40,26 @@ __m512 SumParts(const float* sums, int head, int stride) {
 
 // One A tile times up to four B tiles side by side: sums in tiles 0-3, A in 4, B in 5-7.
 template <int kTiles>
-void MultiplyRow(const uint16_t* a, const std::byte* b, size_t row_bytes) {
+void MultiplyRow(const uint16_t* a, const std::byte* b, size_t row_bytes, PrefetchRun* ahead) {
+  constexpr int kLines = 16;  // as many as the rows of a tile
   _tile_loadd(4, a, kTileRowBytes);
   _tile_loadd(5, b, row_bytes);
   _tile_dpbf16ps(0, 4, 5);
+  if (ahead != nullptr) ahead->Lines(kLines);
   if constexpr (kTiles > 1) {
     _tile_loadd(6, b + kTileRowBytes, row_bytes);
     _tile_dpbf16ps(1, 4, 6);
+    if (ahead != nullptr) ahead->Lines(kLines);
   }
   if constexpr (kTiles > 2) {
     _tile_loadd(7, b + 2 * kTileRowBytes, row_bytes);
     _tile_dpbf16ps(2, 4, 7);
+    if (ahead != nullptr) ahead->Lines(kLines);
   }
   if constexpr (kTiles > 3) {
     _tile_loadd(5, b + 3 * kTileRowBytes, row_bytes);
     _tile_dpbf16ps(3, 4, 5);
+    if (ahead != nullptr) ahead->Lines(kLines);
   }
 }
 
@@ -73,9 +78,17 @@ struct TileProducts {
   alignas(64) uint16_t a[kMaxSteps * kTileElements];  // A operands, by depth step
   alignas(64) float sums[kTileRows * kColumns];
   TileRows integers;
-  int configured;  // heads that the tiles are configured for; 0: whole tiles
+  int configured;  // heads that the tiles are configured for; 0: whole tiles, -1: not yet
 
-  void Begin() { configured = 0; }
+  void Begin() {
+    configured = -1;
+    integers.x.Begin();
+  }
+
+  // A few heads' codes need no tiles, and to configure them takes as long as a tile of codes.
+  void End() {
+    if (configured >= 0) ReleaseTiles();
+  }
 
   template <int kBits>
   void Dot(const DotArgs& args, int heads) {
@@ -109,7 +122,6 @@ struct TileProducts {
 
   void DotBf16(const DotArgs& args, int heads) {
     Configure(0);
-    PrefetchBytes(args.next, 0, args.rows * args.row_bytes);
     for (int h = 0; h < heads; h += kHeadsPerTile) {
       const int count = heads - h < kHeadsPerTile ? heads - h : kHeadsPerTile;
       const int steps = PackQueries(args.q + h * args.q_stride, args.q_stride, count, args.rows);
@@ -118,7 +130,7 @@ struct TileProducts {
       for (int s = 0; s < steps; ++s) {
         MultiplyRow<kColumnTiles>(a + s * kTileElements,
                                   args.keys + DepthStart(s, 2 * args.rows) / 2 * args.row_bytes,
-                                  args.row_bytes);
+                                  args.row_bytes, args.ahead);
       }
       StoreRow<kColumnTiles>(sums);
       for (int i = 0; i < count; ++i) {
@@ -136,7 +148,6 @@ struct TileProducts {
     if (whole > 0) WeighWholeTiles(args, whole / kTileRows, heads, channels);
     if (whole == args.rows) return;
     WeighArgs rest = args;
-    rest.next = nullptr;
     rest.values += whole * args.row_bytes;
     rest.rows -= whole;
     rest.p += 2 * whole;
@@ -145,7 +156,6 @@ struct TileProducts {
 
   void WeighWholeTiles(const WeighArgs& args, int steps, int heads, int channels) {
     Configure(0);
-    PrefetchBytes(args.next, 0, args.rows * args.row_bytes);
     for (int h = 0; h < heads; h += kHeadsPerTile) {
       const int count = heads - h < kHeadsPerTile ? heads - h : kHeadsPerTile;
       PackProbabilities(args.p + h * args.p_stride, args.p_stride, count, steps);
@@ -155,7 +165,7 @@ struct TileProducts {
       const auto columns = [&]<int kTiles>() {
         for (; c + kTiles * kTileColumns <= channels; c += kTiles * kTileColumns) {
           WeighColumns<kTiles>(args.values + PairBytes<16>(c), args.row_bytes, steps, count,
-                               out + c, args.out_stride);
+                               out + c, args.out_stride, args.ahead);
         }
       };
       columns.template operator()<4>();
@@ -192,10 +202,10 @@ struct TileProducts {
 
   template <int kTiles>
   void WeighColumns(const std::byte* values, size_t row_bytes, int steps, int heads, float* out,
-                    int out_stride) {
+                    int out_stride, PrefetchRun* ahead) {
     ZeroSums();
     for (int s = 0; s < steps; ++s, values += kTileRows * row_bytes) {
-      MultiplyRow<kTiles>(a + s * kTileElements, values, row_bytes);
+      MultiplyRow<kTiles>(a + s * kTileElements, values, row_bytes, ahead);
     }
     StoreRow<kTiles>(sums);
     for (int h = 0; h < heads; ++h) {
@@ -215,7 +225,6 @@ size_t DecodeScratchBytesAmx(int group, int head_dim) {
 
 // Rows of A that no head fills hold what was there before; their sums are never read.
 void DecodeAttentionAmx(const AttentionTask& task, std::byte* bytes) {
-  const TileSession session;
   DecodeAttention<TileProducts>(task, bytes);
 }
 

@@ -10,7 +10,8 @@ namespace {
 struct VectorProducts {
   VectorRows integers;
 
-  void Begin() {}
+  void Begin() { integers.x.Begin(); }
+  void End() {}
   template <int kBits>
   void Dot(const DotArgs& args, int heads) {
     DotHeads<kBits>(args, heads);

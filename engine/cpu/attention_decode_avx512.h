@@ -11,7 +11,7 @@
 //
 // `Products` computes the two products: of bf16 and f32 to f32 accuracy, and, with what it returns
 // as `Integers` (integer_rows_avx512.h), of codes to that of 16-bit or 8-bit integers:
-//   void Begin()                                            before a task
+//   void Begin(), End()                                     before and behind a task
 //   void Dot<kBits>(const DotArgs&, heads)                  as DotHeads
 //   void Weigh<kBits>(const WeighArgs&, heads, channels)    as WeighChannels
 //   Integers& ForCodes(heads)                               ready for codes
@@ -34,9 +34,10 @@ template <typename Products>
 void ScorePieces(const AttentionTask& task, const TilePiece* pieces, int count,
                  DecodeScratch<Products>& scratch) {
   for (int i = 0; i < count; ++i) {
-    const std::byte* const next = TileAt(task, pieces, count, i + kTilesAhead);
+    scratch.ahead.Rest();
+    scratch.ahead = TileAt(task, pieces, count, i + kTilesAhead);
     float* const scores = scratch.scores + i * kv::kBlockTokens;
-    ScorePiece(task, pieces[i], next, scratch, scores);
+    ScorePiece(task, pieces + i, count - i, scratch, scores);
     if (task.bias_q != nullptr) {
       AddBias(task, AnglesOf(task.angles, pieces[i].position, scratch.decoded), 0, task.group,
               scores, kScoreStride);
@@ -51,9 +52,9 @@ template <typename Products>
 void WeighPieces(const AttentionTask& task, const TilePiece* pieces, int count,
                  DecodeScratch<Products>& scratch) {
   for (int i = 0; i < count; ++i) {
-    const std::byte* const next = TileAt(task, pieces, count, count + i + kTilesAhead);
-    WeighPiece(task, pieces[i], VisibleSlots(task, pieces[i], task.first_position), next, scratch,
-               scratch.scores + i * kv::kBlockTokens);
+    scratch.ahead.Rest();
+    scratch.ahead = TileAt(task, pieces, count, count + i + kTilesAhead);
+    WeighPiece(task, pieces + i, count - i, scratch, scratch.scores + i * kv::kBlockTokens);
   }
 }
 
@@ -67,6 +68,7 @@ void DecodeAttention(const AttentionTask& task, std::byte* bytes) {
   }
   Fill(0.0f, task.group * task.head_dim, task.states[0].o);
   scratch.products.Begin();
+  scratch.ahead = {nullptr, nullptr};
   scratch.k_format.codec = scratch.v_format.codec = kv::CodecId::kBf16;
   for (int first = 0; first < task.num_pieces; first += kRoundPieces) {
     const int left = task.num_pieces - first;
@@ -79,6 +81,8 @@ void DecodeAttention(const AttentionTask& task, std::byte* bytes) {
     }
     WeighPieces(task, pieces, count, scratch);
   }
+  scratch.ahead.Rest();
+  scratch.products.End();
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "engine/cpu/attention_plan.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "engine/base/check.h"
 
@@ -90,8 +91,10 @@ void AttentionPlan::Build(const AttentionArgs& args, int block_rows, const Angle
       AddPrefill(args, sequence, readable, block_rows);
     }
   }
-  std::stable_sort(tasks.begin(), tasks.end(),
-                   [](const PlannedTask& a, const PlannedTask& b) { return a.cost > b.cost; });
+  order.resize(tasks.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [this](int a, int b) { return tasks[a].cost > tasks[b].cost; });
 }
 
 // Cuts a span at multiples of kBlockTokens slots of its tile; only sink extents are taller.
@@ -120,8 +123,10 @@ void AttentionPlan::AddDecode(const AttentionArgs& args, const AttentionSequence
   const int position = sequence.first_position;
   readable = Visible(readable, position, position, args.sliding_window);
   const int group = args.heads / args.kv_heads;
-  const auto split_of = [](const TilePiece& piece) {
-    return (piece.position + piece.begin) / kSplitTokens;
+  const bool many = position / (2 * kSplitTokens) * args.kv_heads >= kManySplits;
+  const int split_tokens = many ? 2 * kSplitTokens : kSplitTokens;
+  const auto split_of = [&](const TilePiece& piece) {
+    return (piece.position + piece.begin) / split_tokens;
   };
   std::vector<std::span<const TilePiece>> splits;
   do {
@@ -165,7 +170,7 @@ void AttentionPlan::AddPrefill(const AttentionArgs& args, const AttentionSequenc
 
 size_t AttentionPlan::bytes() const {
   return pieces.capacity() * sizeof(TilePiece) + tasks.capacity() * sizeof(PlannedTask) +
-         decode_rows.capacity() * sizeof(DecodeRow);
+         order.capacity() * sizeof(int) + decode_rows.capacity() * sizeof(DecodeRow);
 }
 
 }  // namespace kvpareto::cpu

@@ -11,9 +11,11 @@
 
 namespace kvpareto::cpu {
 
-// Decode rows are split over the sequence at multiples of this many positions: a fixed number, so
-// that the order of a sequence's sums, hence its result, depends on nothing but its own tokens.
+// Decode rows are split over the sequence at multiples of this many positions: of twice as many if
+// that still makes kManySplits tasks, because each costs a microsecond by itself. The order of a
+// sequence's sums, hence its result, depends on nothing but its own tokens.
 inline constexpr int kSplitTokens = 512;
+inline constexpr int kManySplits = 16;
 
 struct PlannedTask {
   AttentionTask task;
@@ -29,8 +31,9 @@ struct DecodeRow {
 };
 
 struct AttentionPlan {
-  std::vector<TilePiece> pieces;   // of all sequences, in order
-  std::vector<PlannedTask> tasks;  // the most expensive first
+  std::vector<TilePiece> pieces;  // of all sequences, in order
+  std::vector<PlannedTask> tasks;
+  std::vector<int> order;  // of tasks: the most expensive first
   std::vector<DecodeRow> decode_rows;
   int num_states = 0;
 

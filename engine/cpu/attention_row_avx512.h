@@ -35,11 +35,25 @@ inline void MaskScores(Slots slots, float* scores) {
   }
 }
 
-// Turns n scores of one head into probabilities relative to the state's new maximum, and brings the
-// state up to it.
+// op over the vectors of n floats, a multiple of kBlockTokens, four chains at a time: one would
+// wait for itself.
+template <typename Load, typename Op>
+[[gnu::always_inline]] inline __m512 Fold(int n, __m512 start, const Load& load, const Op& op) {
+  static_assert(kTileVectors == 4);
+  __m512 folded[kTileVectors] = {start, start, start, start};
+  for (int i = 0; i < n; i += kv::kBlockTokens) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kTileVectors; ++j) folded[j] = op(folded[j], load(i + 16 * j));
+  }
+  return op(op(folded[0], folded[1]), op(folded[2], folded[3]));
+}
+
+// Turns n scores of one head (a multiple of kBlockTokens) into probabilities relative to the
+// state's new maximum, and brings the state up to it.
 inline void Softmax(float* scores, int n, int head_dim, SoftmaxState& state) {
-  __m512 max = _mm512_set1_ps(state.m);
-  for (int i = 0; i < n; i += 16) max = _mm512_max_ps(max, _mm512_loadu_ps(scores + i));
+  const __m512 max = Fold(
+      n, _mm512_set1_ps(state.m), [&](int i) { return _mm512_loadu_ps(scores + i); },
+      [](__m512 a, __m512 b) { return _mm512_max_ps(a, b); });
   const float m = _mm512_reduce_max_ps(max);
   if (m == -__builtin_inff()) return Fill(0.0f, n, scores);
   const __m512 log2e = _mm512_set1_ps(kLog2E);
@@ -52,13 +66,14 @@ inline void Softmax(float* scores, int n, int head_dim, SoftmaxState& state) {
     state.d *= _mm512_cvtss_f32(keep);
     state.m = m;
   }
-  __m512 sum = _mm512_setzero_ps();
-  for (int i = 0; i < n; i += 16) {
+  const auto probabilities = [&](int i) {
     const __m512 score = _mm512_loadu_ps(scores + i);
     const __m512 p = Exp2(_mm512_mul_ps(_mm512_sub_ps(score, _mm512_set1_ps(m)), log2e));
-    sum = _mm512_add_ps(sum, p);
     _mm512_storeu_ps(scores + i, p);
-  }
+    return p;
+  };
+  const __m512 sum = Fold(n, _mm512_setzero_ps(), probabilities,
+                          [](__m512 a, __m512 b) { return _mm512_add_ps(a, b); });
   state.d += _mm512_reduce_add_ps(sum);
 }
 

@@ -34,35 +34,38 @@ void ScoreBf16(const AttentionTask& task, const TilePiece& piece, DecodeScratch<
 template <int kBits, typename Integers>
 void ScorePerToken(const AttentionTask& task, const TileParams& params, int channels,
                    Integers& integers, const DotArgs& dot) {
-  CodeRows rows = {dot.keys, dot.next, dot.row_bytes, channels / 2};
+  CodeRows rows = {dot.keys, dot.ahead, dot.row_bytes, channels / 2};
   const float* scale = params.scale;
   const float* zero = params.zero;
   for (int c = 0; c < task.head_dim; c += channels) {
     DotCodes<kBits, false>(
-        integers, {.x = dot.q + c, .stride = dot.q_stride, .n = channels}, rows, task.group,
-        [&](int h, int t, const CodeSums& sums) {
+        integers, {.x = dot.q + c, .stride = dot.q_stride, .n = channels}, nullptr, rows,
+        task.group, [&](int h, int t, const CodeSums& sums) {
           float* const to = dot.scores + h * dot.stride + t;
           const __m512 before = c == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(to);
           const __m512 centred = sums.Centred(_mm512_loadu_ps(zero + t));
           _mm512_storeu_ps(to, _mm512_fmadd_ps(centred, _mm512_loadu_ps(scale + t), before));
         });
     rows.codes += rows.rows * rows.row_bytes;
-    if (rows.next != nullptr) rows.next += rows.rows * rows.row_bytes;
     scale += kv::kBlockTokens;
     zero += kv::kBlockTokens;
   }
 }
 
+// `following`: the keys of the tile behind this one, of the same format; or null.
 template <int kBits, typename Integers>
 void ScorePerChannel(const AttentionTask& task, const TileFormat& format, const float* factors,
-                     Integers& integers, const DotArgs& dot) {
-  DotCodes<kBits, true>(integers,
-                        {.x = dot.q,
-                         .stride = dot.q_stride,
-                         .n = task.head_dim,
-                         .scale = dot.keys + format.scale_offset,
-                         .zero = dot.keys + format.zero_offset},
-                        {dot.keys, dot.next, dot.row_bytes, dot.rows}, task.group,
+                     const std::byte* following, Integers& integers, const DotArgs& dot) {
+  const auto queries = [&](const std::byte* keys) {
+    return FloatRows{.x = dot.q,
+                     .stride = dot.q_stride,
+                     .n = task.head_dim,
+                     .scale = keys + format.scale_offset,
+                     .zero = keys + format.zero_offset};
+  };
+  const FloatRows behind = queries(following == nullptr ? dot.keys : following);
+  DotCodes<kBits, true>(integers, queries(dot.keys), following == nullptr ? nullptr : &behind,
+                        {dot.keys, dot.ahead, dot.row_bytes, dot.rows}, task.group,
                         [&](int h, int t, const CodeSums& sums) {
                           __m512 scores = sums.Centred();
                           if (factors != nullptr) {
@@ -73,15 +76,15 @@ void ScorePerChannel(const AttentionTask& task, const TileFormat& format, const 
 }
 
 template <int kBits, typename Products>
-void ScoreTile(const AttentionTask& task, const TileFormat& format,
+void ScoreTile(const AttentionTask& task, const TileFormat& format, const std::byte* following,
                DecodeScratch<Products>& scratch, DotArgs dot) {
   auto& integers = scratch.products.ForCodes(task.group);
   TileParams& params = scratch.params;
   dot.row_bytes = PairBytes<kBits>(kv::kBlockTokens);
   if (format.granularity == kv::Granularity::kPerChannel) {
     if (format.extra == Extra::kFactors) LoadFactors(format, dot.keys, params);
-    return ScorePerChannel<kBits>(
-        task, format, format.extra == Extra::kFactors ? params.factor : nullptr, integers, dot);
+    const float* const factors = format.extra == Extra::kFactors ? params.factor : nullptr;
+    return ScorePerChannel<kBits>(task, format, factors, following, integers, dot);
   }
   LoadParams(format, dot.keys, params);
   if (format.granularity == kv::Granularity::kPerToken) {
@@ -98,11 +101,13 @@ void ScoreTile(const AttentionTask& task, const TileFormat& format,
   }
 }
 
-// Scores of all heads against the piece's kBlockTokens slots; invalid ones are whatever they are.
+// Scores of all heads against the kBlockTokens slots of pieces[0]; invalid ones are whatever they
+// are. `left`: pieces from it on.
 template <typename Products>
-void ScorePiece(const AttentionTask& task, const TilePiece& piece, const std::byte* next,
+void ScorePiece(const AttentionTask& task, const TilePiece* pieces, int left,
                 DecodeScratch<Products>& scratch, float* scores) {
-  DotArgs dot = {.next = next,
+  const TilePiece& piece = pieces[0];
+  DotArgs dot = {.ahead = &scratch.ahead,
                  .rows = task.head_dim / 2,
                  .q = scratch.q,
                  .q_stride = task.head_dim,
@@ -111,8 +116,7 @@ void ScorePiece(const AttentionTask& task, const TilePiece& piece, const std::by
   const kv::CodecId codec = piece.layout->k_codec;
   if (codec == kv::CodecId::kBf16) return ScoreBf16(task, piece, scratch, dot);
   const auto dot_decoded = [&] {
-    PrefetchBytes(next, 0, piece.layout->k_tile_bytes);
-    dot.next = nullptr;
+    dot.ahead = nullptr;
     dot.keys = reinterpret_cast<const std::byte*>(scratch.decoded);
     dot.row_bytes = PairBytes<32>(kv::kBlockTokens);
     scratch.products.template Dot<32>(dot, task.group);
@@ -128,18 +132,20 @@ void ScorePiece(const AttentionTask& task, const TilePiece& piece, const std::by
     DecodeToFloats({codec, kv::Role::kKey, task.k_range, task.head_dim, dot.keys}, scratch.decoded);
     return dot_decoded();
   }
-  PrefetchBytes(next, ElementBytes(format, task.head_dim), piece.layout->k_tile_bytes);
+  AskForParams(format, task.head_dim, piece.layout->k_tile_bytes, scratch.ahead);
+  const std::byte* const following =
+      left > 1 && pieces[1].layout->k_codec == codec ? pieces[1].k_tile(task.kv_head) : nullptr;
   switch (format.bits) {
     case 8:
-      return ScoreTile<8>(task, format, scratch, dot);
+      return ScoreTile<8>(task, format, following, scratch, dot);
     case 6:
-      return ScoreTile<6>(task, format, scratch, dot);
+      return ScoreTile<6>(task, format, following, scratch, dot);
     case 4:
-      return ScoreTile<4>(task, format, scratch, dot);
+      return ScoreTile<4>(task, format, following, scratch, dot);
     case 3:
-      return ScoreTile<3>(task, format, scratch, dot);
+      return ScoreTile<3>(task, format, following, scratch, dot);
     default:
-      return ScoreTile<2>(task, format, scratch, dot);
+      return ScoreTile<2>(task, format, following, scratch, dot);
   }
 }
 

@@ -33,6 +33,7 @@ const TileFormat& FormatOf(KnownFormat& known, kv::CodecId codec, kv::Role role,
 // group.
 template <typename Products>
 struct DecodeScratch {
+  PrefetchRun ahead;
   TileParams params;
   Products products;
   KnownFormat k_format, v_format;
@@ -76,40 +77,37 @@ void AddScalar(float x, int n, float* to) {
 }
 
 // Tiles are asked for this many before they are computed on.
-constexpr int kTilesAhead = 2;
+constexpr int kTilesAhead = 4;
+
+// The products of a tile's codes ask for as many lines as the codes have. Asks for the others, if
+// the tile that is ahead is as large as this one.
+void AskForParams(const TileFormat& format, int head_dim, size_t tile_bytes, PrefetchRun& ahead) {
+  const size_t codes = static_cast<size_t>(kv::kBlockTokens) * head_dim * format.bits / 8;
+  ahead.Lines(static_cast<int>((tile_bytes - codes + 63) / 64));
+}
+
+PrefetchRun KeysOf(const AttentionTask& task, const TilePiece& piece) {
+  if (piece.layout->tile_tokens > kv::kBlockTokens) return {nullptr, nullptr};
+  const std::byte* const tile = piece.k_tile(task.kv_head);
+  return {tile, tile + piece.layout->k_tile_bytes};
+}
+
+PrefetchRun ValuesOf(const AttentionTask& task, const TilePiece& piece) {
+  if (piece.layout->tile_tokens > kv::kBlockTokens) return {nullptr, nullptr};
+  const std::byte* const tile = piece.v_tile(task.kv_head);
+  return {tile, tile + piece.layout->v_tile_bytes};
+}
 
 // The tile of the keys, then the values, of `count` pieces, that comes `step`-th; behind them, the
-// keys of what follows. The products prefetch its elements row by row; its parameters, behind them,
-// are asked for at once, and so is all of it when the products do not read their tile in place.
-// Null if there is none, or it is a window, whose rows are far apart.
-const std::byte* TileAt(const AttentionTask& task, const TilePiece* pieces, int count, int step) {
-  const auto far = [](const TilePiece& piece) {
-    return piece.layout->tile_tokens > kv::kBlockTokens;
-  };
-  if (step < 2 * count) {
-    const TilePiece& piece = pieces[step % count];
-    if (far(piece)) return nullptr;
-    return step < count ? piece.k_tile(task.kv_head) : piece.v_tile(task.kv_head);
-  }
-  const int behind = static_cast<int>(pieces - task.pieces) + count + step - 2 * count;
-  if (behind < task.num_pieces) {
-    return far(task.pieces[behind]) ? nullptr : task.pieces[behind].k_tile(task.kv_head);
-  }
+// keys of what follows. Nothing if there is none, or it is a window, whose rows are far apart.
+PrefetchRun TileAt(const AttentionTask& task, const TilePiece* pieces, int count, int step) {
+  if (step < count) return KeysOf(task, pieces[step]);
+  if (step < 2 * count) return ValuesOf(task, pieces[step - count]);
+  const int behind = static_cast<int>(pieces - task.pieces) + step - count;
+  if (behind < task.num_pieces) return KeysOf(task, task.pieces[behind]);
   const int after = behind - task.num_pieces;
-  if (task.next == nullptr || after >= task.next->num_pieces || far(task.next->pieces[after])) {
-    return nullptr;
-  }
-  return task.next->pieces[after].k_tile(task.next->kv_head);
-}
-
-void PrefetchBytes(const std::byte* from, size_t first, size_t last) {
-  if (from == nullptr) return;
-  for (size_t i = first / 64 * 64; i < last; i += 64) _mm_prefetch(from + i, _MM_HINT_T1);
-}
-
-// Bytes of a tile's elements; parameters follow.
-size_t ElementBytes(const TileFormat& format, int head_dim) {
-  return static_cast<size_t>(kv::kBlockTokens) * head_dim * format.bits / 8;
+  if (task.next == nullptr || after >= task.next->num_pieces) return {nullptr, nullptr};
+  return KeysOf(*task.next, task.next->pieces[after]);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ void WeighBf16(const AttentionTask& task, const TilePiece& piece, Slots slots,
                          _mm512_and_si512(lanes, _mm512_set1_epi32(static_cast<int>(keep))));
     }
     WeighArgs weigh_edge = weigh;
-    weigh_edge.next = nullptr;
+    weigh_edge.ahead = nullptr;
     weigh_edge.values = reinterpret_cast<const std::byte*>(scratch.edge);
     weigh_edge.rows = 1;
     weigh_edge.p = p + 2 * row;
@@ -46,40 +46,50 @@ void WeighBf16(const AttentionTask& task, const TilePiece& piece, Slots slots,
 inline void Accumulate(__m512 x, float* to) {
   _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), x));
 }
+// to += x y, rounded once: whether a compiler contracts a product and a sum depends on what is
+// inlined, and results must not.
+inline void Accumulate(__m512 x, __m512 y, float* to) {
+  _mm512_storeu_ps(to, _mm512_fmadd_ps(x, y, _mm512_loadu_ps(to)));
+}
 
 // One scale per token (behind those of the channels before c) and `channels` channels from channel
-// c on, then, if not null, a factor per channel.
+// c on, then, if not null, a factor per channel. `following`: the values of the tile behind this
+// one, of the same format, whose probabilities are the next; or null.
 template <int kBits, typename Integers>
 void WeighPerToken(const AttentionTask& task, const TileFormat& format, const float* factors, int c,
-                   Integers& integers, const WeighArgs& weigh) {
+                   const std::byte* following, Integers& integers, const WeighArgs& weigh) {
   const int channels = format.group_channels;
   const size_t params = sizeof(uint16_t) * kv::kBlockTokens * (c / channels);
-  CodeRows rows = {weigh.values + PairBytes<kBits>(c), weigh.next, weigh.row_bytes, weigh.rows};
-  if (rows.next != nullptr) rows.next += PairBytes<kBits>(c);
-  WeighCodes<kBits, true>(integers,
-                          {.x = weigh.p,
-                           .stride = weigh.p_stride,
-                           .n = kv::kBlockTokens,
-                           .scale = weigh.values + format.scale_offset + params,
-                           .zero = weigh.values + format.zero_offset + params},
-                          rows, task.group, channels, [&](int h, int column, const CodeSums& sums) {
-                            __m512 added = sums.Centred();
-                            if (factors != nullptr) {
-                              added = _mm512_mul_ps(added, _mm512_loadu_ps(factors + c + column));
-                            }
-                            Accumulate(added, weigh.out + h * weigh.out_stride + c + column);
-                          });
+  const auto probabilities = [&](const float* p, const std::byte* values) {
+    return FloatRows{.x = p,
+                     .stride = weigh.p_stride,
+                     .n = kv::kBlockTokens,
+                     .scale = values + format.scale_offset + params,
+                     .zero = values + format.zero_offset + params};
+  };
+  // A tile in groups of channels rounds for each of them.
+  if (channels != task.head_dim) following = nullptr;
+  const FloatRows behind =
+      probabilities(weigh.p + kv::kBlockTokens, following == nullptr ? weigh.values : following);
+  WeighCodes<kBits, true>(
+      integers, probabilities(weigh.p, weigh.values), following == nullptr ? nullptr : &behind,
+      {weigh.values + PairBytes<kBits>(c), weigh.ahead, weigh.row_bytes, weigh.rows}, task.group,
+      channels, [&](int h, int column, const CodeSums& sums) {
+        float* const to = weigh.out + h * weigh.out_stride + c + column;
+        if (factors == nullptr) return Accumulate(sums.Centred(), to);
+        Accumulate(sums.Centred(), _mm512_loadu_ps(factors + c + column), to);
+      });
 }
 
 template <int kBits, typename Integers>
 void WeighPerChannel(const AttentionTask& task, const TileParams& params, Integers& integers,
                      const WeighArgs& weigh) {
   WeighCodes<kBits, false>(integers,
-                           {.x = weigh.p, .stride = weigh.p_stride, .n = kv::kBlockTokens},
-                           {weigh.values, weigh.next, weigh.row_bytes, weigh.rows}, task.group,
+                           {.x = weigh.p, .stride = weigh.p_stride, .n = kv::kBlockTokens}, nullptr,
+                           {weigh.values, weigh.ahead, weigh.row_bytes, weigh.rows}, task.group,
                            task.head_dim, [&](int h, int c, const CodeSums& sums) {
                              const __m512 centred = sums.Centred(_mm512_loadu_ps(params.zero + c));
-                             Accumulate(_mm512_mul_ps(centred, _mm512_loadu_ps(params.scale + c)),
+                             Accumulate(centred, _mm512_loadu_ps(params.scale + c),
                                         weigh.out + h * weigh.out_stride + c);
                            });
 }
@@ -88,14 +98,13 @@ void WeighMeans(const AttentionTask& task, const float* means, const WeighArgs& 
   for (int h = 0; h < task.group; ++h) {
     const __m512 p_sum = _mm512_set1_ps(Sum(weigh.p + h * weigh.p_stride, kv::kBlockTokens));
     for (int c = 0; c < task.head_dim; c += 16) {
-      Accumulate(_mm512_mul_ps(_mm512_loadu_ps(means + c), p_sum),
-                 weigh.out + h * weigh.out_stride + c);
+      Accumulate(_mm512_loadu_ps(means + c), p_sum, weigh.out + h * weigh.out_stride + c);
     }
   }
 }
 
 template <int kBits, typename Products>
-void WeighTile(const AttentionTask& task, const TileFormat& format,
+void WeighTile(const AttentionTask& task, const TileFormat& format, const std::byte* following,
                DecodeScratch<Products>& scratch, WeighArgs weigh) {
   auto& integers = scratch.products.ForCodes(task.group);
   TileParams& params = scratch.params;
@@ -105,7 +114,7 @@ void WeighTile(const AttentionTask& task, const TileFormat& format,
     if (format.extra == Extra::kMeans) WeighMeans(task, params.factor, weigh);
     const float* const factors = format.extra == Extra::kFactors ? params.factor : nullptr;
     for (int c = 0; c < task.head_dim; c += format.group_channels) {
-      WeighPerToken<kBits>(task, format, factors, c, integers, weigh);
+      WeighPerToken<kBits>(task, format, factors, c, following, integers, weigh);
     }
     return;
   }
@@ -117,21 +126,23 @@ void WeighTile(const AttentionTask& task, const TileFormat& format,
   WeighPerChannel<kBits>(task, params, integers, weigh);
 }
 
-// Adds the piece's values, weighted by p [group, kScoreStride], to the states' outputs.
+// Adds the values of pieces[0], weighted by p [group, kScoreStride], to the states' outputs.
+// `left`: pieces from it on.
 template <typename Products>
-void WeighPiece(const AttentionTask& task, const TilePiece& piece, Slots slots,
-                const std::byte* next, DecodeScratch<Products>& scratch, const float* p) {
-  WeighArgs weigh = {.next = next,
+void WeighPiece(const AttentionTask& task, const TilePiece* pieces, int left,
+                DecodeScratch<Products>& scratch, const float* p) {
+  const TilePiece& piece = pieces[0];
+  WeighArgs weigh = {.ahead = &scratch.ahead,
                      .rows = kv::kBlockTokens / 2,
                      .p = p,
                      .p_stride = kScoreStride,
                      .out = task.states[0].o,
                      .out_stride = task.head_dim};
   const kv::CodecId codec = piece.layout->v_codec;
+  const Slots slots = VisibleSlots(task, piece, task.first_position);
   if (codec == kv::CodecId::kBf16) return WeighBf16(task, piece, slots, scratch, weigh);
   const auto weigh_decoded = [&] {
-    PrefetchBytes(next, 0, piece.layout->v_tile_bytes);
-    weigh.next = nullptr;
+    weigh.ahead = nullptr;
     weigh.values = reinterpret_cast<const std::byte*>(scratch.decoded);
     weigh.row_bytes = PairBytes<32>(task.head_dim);
     scratch.products.template Weigh<32>(weigh, task.group, task.head_dim);
@@ -149,18 +160,20 @@ void WeighPiece(const AttentionTask& task, const TilePiece& piece, Slots slots,
                    scratch.decoded);
     return weigh_decoded();
   }
-  PrefetchBytes(next, ElementBytes(format, task.head_dim), piece.layout->v_tile_bytes);
+  AskForParams(format, task.head_dim, piece.layout->v_tile_bytes, scratch.ahead);
+  const std::byte* const following =
+      left > 1 && pieces[1].layout->v_codec == codec ? pieces[1].v_tile(task.kv_head) : nullptr;
   switch (format.bits) {
     case 8:
-      return WeighTile<8>(task, format, scratch, weigh);
+      return WeighTile<8>(task, format, following, scratch, weigh);
     case 6:
-      return WeighTile<6>(task, format, scratch, weigh);
+      return WeighTile<6>(task, format, following, scratch, weigh);
     case 4:
-      return WeighTile<4>(task, format, scratch, weigh);
+      return WeighTile<4>(task, format, following, scratch, weigh);
     case 3:
-      return WeighTile<3>(task, format, scratch, weigh);
+      return WeighTile<3>(task, format, following, scratch, weigh);
     default:
-      return WeighTile<2>(task, format, scratch, weigh);
+      return WeighTile<2>(task, format, following, scratch, weigh);
   }
 }
 

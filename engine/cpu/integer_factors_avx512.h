@@ -168,7 +168,7 @@ template <typename Kind, bool kScaled, int kHeads, int kVectors>
 
 // Calls fn.operator()<heads>() for 1 to kVectorHeads heads.
 template <typename Fn>
-void WithHeads(int heads, const Fn& fn) {
+[[gnu::always_inline]] inline void WithHeads(int heads, const Fn& fn) {
   switch (heads) {
     case 1:
       return fn.template operator()<1>();

@@ -131,10 +131,10 @@ inline constexpr int kUnitGranules = kBits == 8   ? 1
                                      : kBits == 4 ? 2
                                                   : 4;
 
-// Rows of code pairs; `next` as in DotArgs.
+// Rows of code pairs.
 struct CodeRows {
   const std::byte* codes = nullptr;
-  const std::byte* next = nullptr;
+  PrefetchRun* ahead = nullptr;  // as in DotArgs
   size_t row_bytes = 0;
   int rows = 0;  // even
 };
@@ -146,6 +146,18 @@ struct CodeRows {
   return _mm512_set1_epi32(bytes);
 }
 
+// sums + products of pairs of 16 bits, or of four unsigned and four signed bytes, lane by lane: the
+// instructions of _mm512_dpwssd_epi32 and _mm512_dpbusd_epi32, around which GCC 12 copies each sum
+// twice.
+[[gnu::always_inline]] inline __m512i AddWords(__m512i sums, __m512i a, __m512i b) {
+  asm("vpdpwssd %2, %1, %0" : "+v"(sums) : "v"(a), "v"(b));
+  return sums;
+}
+[[gnu::always_inline]] inline __m512i AddBytes(__m512i sums, __m512i u, __m512i s) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(u), "v"(s));
+  return sums;
+}
+
 // sums[h][j]: over rows r, integers[h][2r] * codes[r][j].first + integers[h][2r + 1] *
 // codes[r][j].second, for vectors j of 16 lanes. Not inlined: its loop needs all registers.
 template <int kBits, FactorOf kOf, int kHeads, int kVectors>
@@ -154,35 +166,43 @@ template <int kBits, FactorOf kOf, int kHeads, int kVectors>
                                      __m512i (*to)[kVectors]) {
   using Kind = FactorKind<kBits, kOf>;
   constexpr int kStep = Kind::kBytes ? 2 : 1;
+  // Loops over sums are unrolled by hand: else GCC 12 keeps them in memory.
   __m512i sums[kHeads][kVectors];
-  for (auto& head : sums) {
-    for (__m512i& sum : head) sum = _mm512_setzero_si512();
+#pragma GCC unroll 4
+  for (int h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 4
+    for (int j = 0; j < kVectors; ++j) sums[h][j] = _mm512_setzero_si512();
   }
+  constexpr int kLines = (PairBytes<kBits>(16 * kVectors) * kStep + 63) / 64;
+  const std::byte* ahead =
+      rows.ahead == nullptr ? nullptr : rows.ahead->Take(kLines * rows.rows / kStep);
   for (int r = 0; r < rows.rows; r += kStep) {
     const std::byte* const from = rows.codes + r * rows.row_bytes;
-    for (int i = 0; i < kStep; ++i) {
-      PrefetchRow<PairBytes<kBits>(16 * kVectors)>(rows.next, (r + i) * rows.row_bytes);
-    }
+    if (ahead != nullptr) ahead = PrefetchLines<kLines>(ahead);
     __m512i codes[kVectors];
     if constexpr (Kind::kBytes) {
       Quads<kBits, kVectors>::Load(from, from + rows.row_bytes, codes);
     } else {
       Words<kBits>::template Load<kVectors>(from, codes);
     }
+#pragma GCC unroll 4
     for (int h = 0; h < kHeads; ++h) {
       const __m512i x = BroadcastIntegers(integers[h] + (Kind::kBytes ? 2 : 4) * r);
+#pragma GCC unroll 4
       for (int j = 0; j < kVectors; ++j) {
         if constexpr (!Kind::kBytes) {
-          sums[h][j] = _mm512_dpwssd_epi32(sums[h][j], codes[j], x);
+          sums[h][j] = AddWords(sums[h][j], codes[j], x);
         } else if constexpr (Kind::kSigned) {
-          sums[h][j] = _mm512_dpbusd_epi32(sums[h][j], codes[j], x);
+          sums[h][j] = AddBytes(sums[h][j], codes[j], x);
         } else {
-          sums[h][j] = _mm512_dpbusd_epi32(sums[h][j], x, codes[j]);
+          sums[h][j] = AddBytes(sums[h][j], x, codes[j]);
         }
       }
     }
   }
+#pragma GCC unroll 4
   for (int h = 0; h < kHeads; ++h) {
+#pragma GCC unroll 4
     for (int j = 0; j < kVectors; ++j) {
       if constexpr (Kind::kBytes) {
         to[h][j] = Quads<kBits, kVectors>::Column(sums[h], j);
@@ -207,24 +227,59 @@ template <int kBits, FactorOf kOf, int kHeads, int kVectors, typename Store>
 }
 
 template <int kBits, FactorOf kOf, int kVectors, typename Store>
-void MultiplyOnVectors(CodeRows rows, const IntegerFactors& x, int heads, const Store& store) {
+[[gnu::always_inline]] inline void MultiplyOnVectors(const CodeRows& rows, const IntegerFactors& x,
+                                                     int heads, const Store& store) {
   for (int first = 0; first < heads; first += kVectorHeads) {
     const int count = heads - first < kVectorHeads ? heads - first : kVectorHeads;
-    WithHeads(count,
-              [&]<int N>() { MultiplyHeads<kBits, kOf, N, kVectors>(rows, x, first, store); });
-    rows.next = nullptr;
+    WithHeads(
+        count, [&]<int N>() __attribute__((always_inline)) {
+          MultiplyHeads<kBits, kOf, N, kVectors>(rows, x, first, store);
+        });
   }
 }
 
+// The factors of the tile at hand, and those of the tile behind it: rounding is a chain of steps
+// that wait for each other, and done ahead it fills the time of this tile's products. No
+// constructor runs.
+class FactorSlots {
+ public:
+  void Begin() {
+    now_ = 0;
+    rounded_ = nullptr;
+  }
+
+  IntegerFactors& now() { return slots_[now_]; }
+  const IntegerFactors& now() const { return slots_[now_]; }
+
+  // Rounds `heads` rows of x, unless it was done ahead, and then, if not null, those that follow.
+  template <typename Kind, bool kScaled>
+  void Round(const FloatRows& x, const FloatRows* following, int heads) {
+    if (kScaled && rounded_ == x.scale) {
+      now_ ^= 1;
+    } else {
+      RoundFactors<Kind, kScaled>(x, heads, now());
+    }
+    rounded_ = nullptr;
+    if (!kScaled || following == nullptr) return;
+    RoundFactors<Kind, kScaled>(*following, heads, slots_[now_ ^ 1]);
+    rounded_ = following->scale;
+  }
+
+ private:
+  IntegerFactors slots_[2];
+  int now_;
+  const std::byte* rounded_;  // scales of what the other slot holds; null: of nothing
+};
+
 // `Integers` multiplies up to kFactorHeads rows of integers with codes:
-//   IntegerFactors x                                                       set before
+//   FactorSlots x                                                          set before
 //   void Multiply<kBits, kOf, kVectors>(const CodeRows&, heads, store)     as MultiplyOnVectors
 struct VectorRows {
-  IntegerFactors x;
+  FactorSlots x;
 
   template <int kBits, FactorOf kOf, int kVectors, typename Store>
   void Multiply(const CodeRows& rows, int heads, const Store& store) const {
-    MultiplyOnVectors<kBits, kOf, kVectors>(rows, x, heads, store);
+    MultiplyOnVectors<kBits, kOf, kVectors>(rows, x.now(), heads, store);
   }
 };
 
@@ -246,29 +301,32 @@ struct CodeSums {
   }
 };
 
-// Calls multiply(first, count) for as many heads at a time as there is room for, rounded.
+// Calls multiply(first, count) for as many heads at a time as there is room for, rounded. If it is
+// for all, `following` (or null) is rounded with them.
 template <typename Kind, bool kScaled, typename Integers, typename Multiply>
-void ForRoundedHeads(Integers& integers, FloatRows x, int heads, const Multiply& multiply) {
+void ForRoundedHeads(Integers& integers, FloatRows x, const FloatRows* following, int heads,
+                     const Multiply& multiply) {
   for (int first = 0; first < heads; first += kFactorHeads) {
     const int count = heads - first < kFactorHeads ? heads - first : kFactorHeads;
-    RoundFactors<Kind, kScaled>(x, count, integers.x);
+    integers.x.template Round<Kind, kScaled>(x, count == heads ? following : nullptr, count);
     multiply(first, count);
     x.x += kFactorHeads * x.stride;
   }
 }
 
-// Calls store(head, column, CodeSums) for the kBlockTokens columns of keys' codes.
+// Calls store(head, column, CodeSums) for the kBlockTokens columns of keys' codes. `following`: q
+// with the scales of the tile behind this one, or null.
 template <int kBits, bool kScaled, typename Integers, typename Store>
-void DotCodes(Integers& integers, const FloatRows& q, CodeRows rows, int heads,
-              const Store& store) {
+void DotCodes(Integers& integers, const FloatRows& q, const FloatRows* following,
+              const CodeRows& rows, int heads, const Store& store) {
   constexpr FactorOf kOf = FactorOf::kQuery;
-  ForRoundedHeads<FactorKind<kBits, kOf>, kScaled>(integers, q, heads, [&](int first, int count) {
-    integers.template Multiply<kBits, kOf, kTileVectors>(
-        rows, count, [&](int h, int j, __m512i sums) {
-          store(first + h, 16 * j, CodeSums{_mm512_cvtepi32_ps(sums), integers.x, h});
-        });
-    rows.next = nullptr;
-  });
+  ForRoundedHeads<FactorKind<kBits, kOf>, kScaled>(
+      integers, q, following, heads, [&](int first, int count) {
+        integers.template Multiply<kBits, kOf, kTileVectors>(
+            rows, count, [&](int h, int j, __m512i sums) {
+              store(first + h, 16 * j, CodeSums{_mm512_cvtepi32_ps(sums), integers.x.now(), h});
+            });
+      });
 }
 
 // Columns [first, last), 16 * kVectors at a time; returns where it stopped. Calls store(head,
@@ -279,7 +337,6 @@ int WeighColumns(Integers& integers, const CodeRows& rows, int heads, int first,
   for (; last - first >= 16 * kVectors; first += 16 * kVectors) {
     CodeRows columns = rows;
     columns.codes += PairBytes<kBits>(first);
-    if (columns.next != nullptr) columns.next += PairBytes<kBits>(first);
     integers.template Multiply<kBits, FactorOf::kProbabilities, kVectors>(
         columns, heads, [&](int h, int j, __m512i sums) { store(h, first + 16 * j, sums); });
   }
@@ -289,12 +346,12 @@ int WeighColumns(Integers& integers, const CodeRows& rows, int heads, int first,
 // Calls store(head, column, CodeSums) for `channels` columns of values' codes, which fill whole
 // packing units (FitsUnits).
 template <int kBits, bool kScaled, typename Integers, typename Store>
-void WeighCodes(Integers& integers, const FloatRows& p, CodeRows rows, int heads, int channels,
-                const Store& store) {
+void WeighCodes(Integers& integers, const FloatRows& p, const FloatRows* following,
+                const CodeRows& rows, int heads, int channels, const Store& store) {
   using Kind = FactorKind<kBits, FactorOf::kProbabilities>;
-  ForRoundedHeads<Kind, kScaled>(integers, p, heads, [&](int first, int count) {
+  ForRoundedHeads<Kind, kScaled>(integers, p, following, heads, [&](int first, int count) {
     const auto store_head = [&](int h, int column, __m512i sums) {
-      store(first + h, column, CodeSums{_mm512_cvtepi32_ps(sums), integers.x, h});
+      store(first + h, column, CodeSums{_mm512_cvtepi32_ps(sums), integers.x.now(), h});
     };
     int done = WeighColumns<kBits, 4>(integers, rows, count, 0, channels, store_head);
     if constexpr (kUnitGranules<kBits> <= 2) {
@@ -303,7 +360,6 @@ void WeighCodes(Integers& integers, const FloatRows& p, CodeRows rows, int heads
     if constexpr (kUnitGranules<kBits> == 1) {
       done = WeighColumns<kBits, 1>(integers, rows, count, done, channels, store_head);
     }
-    rows.next = nullptr;
   });
 }
 

@@ -95,7 +95,7 @@ struct RowBytes<3> {
 // Integers of a few heads, and what multiplying them on tiles takes. No constructor runs.
 class TileRows {
  public:
-  IntegerFactors x;
+  FactorSlots x;
 
   // Tiles for products of `heads` heads: what is not configured is not computed. Tiles 0 to 5 are
   // sums and integers, 6 and 7 codes.
@@ -126,7 +126,7 @@ class TileRows {
         return;
       }
     }
-    MultiplyOnVectors<kBits, kOf, kVectors>(rows, x, heads, store);
+    MultiplyOnVectors<kBits, kOf, kVectors>(rows, x.now(), heads, store);
   }
 
  private:
@@ -134,13 +134,13 @@ class TileRows {
   void ZeroBytes(int head, int n) {
     const int end = steps_ * kByteTileDepth;
     for (int i = n; i < end; i += 16) {
-      _mm_store_si128(reinterpret_cast<__m128i*>(x.integers[head] + i), _mm_setzero_si128());
+      _mm_store_si128(reinterpret_cast<__m128i*>(x.now().integers[head] + i), _mm_setzero_si128());
     }
   }
 
   // The same, with high and low bytes apart.
   void SplitBytes(int head, int n) {
-    const auto* const values = reinterpret_cast<const int16_t*>(x.integers[head]);
+    const auto* const values = reinterpret_cast<const int16_t*>(x.now().integers[head]);
     for (int i = 0; i < n; i += kByteTileDepth) {
       __m256i high[2], low[2];
       for (int half = 0; half < 2; ++half) {
@@ -164,10 +164,12 @@ class TileRows {
   // written to meet zeros.
   template <int kBits>
   void Expand(const CodeRows& rows) {
+    constexpr int kLines = (kBits + 1) / 2;
     const std::byte* from = rows.codes;
+    const std::byte* ahead =
+        rows.ahead == nullptr ? nullptr : rows.ahead->Take(kLines * rows.rows / 2);
     for (int r = 0; r < rows.rows; r += 2, from += 2 * rows.row_bytes) {
-      PrefetchRow<PairBytes<kBits>(kRowPairs)>(rows.next, r * rows.row_bytes);
-      PrefetchRow<PairBytes<kBits>(kRowPairs)>(rows.next, (r + 1) * rows.row_bytes);
+      if (ahead != nullptr) ahead = PrefetchLines<kLines>(ahead);
       __m512i first[2], second[2];
       RowBytes<kBits>::Load(from, first);
       RowBytes<kBits>::Load(from + rows.row_bytes, second);
@@ -213,7 +215,7 @@ class TileRows {
     _tile_zero(2);
     _tile_zero(3);
     for (int s = 0; s < steps_; ++s) {
-      _tile_loadd(4, x.integers[0] + s * kByteTileDepth, IntegerFactors::kRowBytes);
+      _tile_loadd(4, x.now().integers[0] + s * kByteTileDepth, IntegerFactors::kRowBytes);
       _tile_loadd(6, codes_[s][0], kByteTileDepth);
       _tile_loadd(7, codes_[s][1], kByteTileDepth);
       if constexpr (kSigned) {

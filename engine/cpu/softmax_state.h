@@ -1,6 +1,7 @@
 // The state of an online softmax over a run of keys, as a type.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -20,15 +21,23 @@ inline float RescaleFactor(float from_m, float to_m) {
   return from_m == to_m ? 1.0f : std::exp(from_m - to_m);
 }
 
-// Folds `other` into `state`. Merging in a fixed order makes the result independent of which thread
-// finished which part first.
-inline void Merge(SoftmaxState& state, const SoftmaxState& other, int head_dim) {
-  const float m = state.m > other.m ? state.m : other.m;
-  const float keep = RescaleFactor(state.m, m);
-  const float take = RescaleFactor(other.m, m);
-  state.m = m;
-  state.d = state.d * keep + other.d * take;
-  for (int c = 0; c < head_dim; ++c) state.o[c] = state.o[c] * keep + other.o[c] * take;
+// Merges states[0], states[stride], ... and divides: their output, to out [head_dim]; zeros if none
+// has seen a key. In this order, so that the result does not depend on which thread finished which
+// part first.
+inline void MergeStates(const SoftmaxState* states, int count, int stride, int head_dim,
+                        float* out) {
+  float m = states->m;
+  for (int s = 1; s < count; ++s) m = std::max(m, states[s * stride].m);
+  float d = 0.0f;
+  for (int c = 0; c < head_dim; ++c) out[c] = 0.0f;
+  for (int s = 0; s < count; ++s) {
+    const SoftmaxState& state = states[s * stride];
+    const float weight = RescaleFactor(state.m, m);
+    d += weight * state.d;
+    for (int c = 0; c < head_dim; ++c) out[c] += weight * state.o[c];
+  }
+  const float inverse = d > 0.0f ? 1.0f / d : 0.0f;
+  for (int c = 0; c < head_dim; ++c) out[c] *= inverse;
 }
 
 }  // namespace kvpareto::cpu

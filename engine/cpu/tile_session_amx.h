@@ -30,11 +30,13 @@ inline void ConfigureTiles(const TileConfig& config) {
   asm volatile("ldtilecfg %0" ::"m"(config) : "memory");
 }
 
+inline void ReleaseTiles() { asm volatile("tilerelease" ::: "memory"); }
+
 // Configures the tiles for its lifetime.
 class TileSession {
  public:
   explicit TileSession(const TileConfig& config = kWholeTiles) { ConfigureTiles(config); }
-  ~TileSession() { asm volatile("tilerelease" ::: "memory"); }
+  ~TileSession() { ReleaseTiles(); }
   TileSession(const TileSession&) = delete;
   TileSession& operator=(const TileSession&) = delete;
 };

@@ -4,6 +4,7 @@
 
 #include <immintrin.h>
 
+#include "engine/cpu/prefetch_run.h"
 #include "engine/cpu/tile_decode_avx512.h"
 
 namespace kvpareto::cpu {
@@ -38,20 +39,11 @@ constexpr size_t PairBytes(int pairs) {
   return static_cast<size_t>(pairs) * 2 * kBits / 8;
 }
 
-// Asks for the next tile while this one is worked on, a row's worth with every row: tiles of one
-// head lie too far apart for the hardware to foresee them. Into the L2 cache: a core waits for more
-// lines there than in the L1 cache (Zen 4: 24), and a tile fits.
-template <int kBytes>
-[[gnu::always_inline]] inline void PrefetchRow(const std::byte* next, size_t offset) {
-  if (next == nullptr) return;
-  for (int i = 0; i < kBytes; i += 64) _mm_prefetch(next + offset + i, _MM_HINT_T1);
-}
-
 // scores[h][t] = sum over rows r of q[h][2r] * k[r][t].first + q[h][2r + 1] * k[r][t].second: keys
 // against kHeads query vectors. scores: [kHeads, kBlockTokens], `stride` floats apart.
 struct DotArgs {
   const std::byte* keys = nullptr;  // [rows, kBlockTokens] pairs
-  const std::byte* next = nullptr;  // read after them: prefetched row by row; or null
+  PrefetchRun* ahead = nullptr;     // asked for meanwhile, or null
   size_t row_bytes = 0;
   int rows = 0;
   const float* q = nullptr;  // [heads, 2 * rows], q_stride floats apart
@@ -68,8 +60,10 @@ void DotRows(const DotArgs& args) {
   }
   const std::byte* keys = args.keys;
   const float* q = args.q;
+  constexpr int kLines = PairBytes<kBits>(kv::kBlockTokens) / 64;
+  const std::byte* ahead = args.ahead == nullptr ? nullptr : args.ahead->Take(kLines * args.rows);
   for (int r = 0; r < args.rows; ++r, keys += args.row_bytes, q += 2) {
-    PrefetchRow<PairBytes<kBits>(kv::kBlockTokens)>(args.next, r * args.row_bytes);
+    if (ahead != nullptr) ahead = PrefetchLines<kLines>(ahead);
     Pairs k[kTileVectors];
     Lanes<kBits>::template Load<kTileVectors>(keys, k);
     for (int h = 0; h < kHeads; ++h) {
@@ -92,7 +86,7 @@ void DotRows(const DotArgs& args) {
 // weighted by kHeads probability vectors, 16 * kVectors channels of them.
 struct WeighArgs {
   const std::byte* values = nullptr;  // [rows, channels] pairs, at the first channel
-  const std::byte* next = nullptr;    // read after them: prefetched row by row; or null
+  PrefetchRun* ahead = nullptr;       // as in DotArgs
   size_t row_bytes = 0;
   int rows = 0;
   const float* p = nullptr;  // [heads, 2 * rows], p_stride floats apart
@@ -111,8 +105,10 @@ void WeighRows(const WeighArgs& args) {
   }
   const std::byte* values = args.values;
   const float* p = args.p;
+  constexpr int kLines = PairBytes<kBits>(16 * kVectors) / 64;
+  const std::byte* ahead = args.ahead == nullptr ? nullptr : args.ahead->Take(kLines * args.rows);
   for (int r = 0; r < args.rows; ++r, values += args.row_bytes, p += 2) {
-    PrefetchRow<PairBytes<kBits>(16 * kVectors)>(args.next, r * args.row_bytes);
+    if (ahead != nullptr) ahead = PrefetchLines<kLines>(ahead);
     Pairs v[kVectors];
     Lanes<kBits>::template Load<kVectors>(values, v);
     for (int h = 0; h < kHeads; ++h) {
@@ -136,7 +132,6 @@ template <int kBits>
 void DotHeads(DotArgs args, int heads) {
   for (; heads >= 4; heads -= 4) {
     DotRows<kBits, 4>(args);
-    args.next = nullptr;
     args.q += 4 * args.q_stride;
     args.scores += 4 * args.stride;
   }
@@ -149,7 +144,6 @@ template <int kBits, int kVectors>
 void WeighHeads(WeighArgs args, int heads) {
   for (; heads >= 4; heads -= 4) {
     WeighRows<kBits, 4, kVectors>(args);
-    args.next = nullptr;
     args.p += 4 * args.p_stride;
     args.out += 4 * args.out_stride;
   }
@@ -163,7 +157,6 @@ template <int kBits>
 void WeighChannels(WeighArgs args, int heads, int channels) {
   const auto advance = [&](int done) {
     args.values += PairBytes<kBits>(done);
-    if (args.next != nullptr) args.next += PairBytes<kBits>(done);
     args.out += done;
     channels -= done;
   };

@@ -14,7 +14,7 @@ uint32_t Random(uint32_t& state) { return state = state * 1664525u + 1013904223u
 template <int kBits, FactorOf kOf, typename Integers>
 void Multiply(const IntegerProduct& product, const FloatRows& factors, const std::byte* codes,
               Integers& integers, int32_t (*sums)[kMaxColumns]) {
-  RoundFactors<FactorKind<kBits, kOf>, false>(factors, product.heads, integers.x);
+  RoundFactors<FactorKind<kBits, kOf>, false>(factors, product.heads, integers.x.now());
   const size_t row_bytes = PairBytes<kBits>(product.columns);
   for (int c = 0; c < product.columns; c += 64) {
     integers.template Multiply<kBits, kOf, 4>(
@@ -32,6 +32,8 @@ int Count(const IntegerProduct& product) {
   static int32_t sums[2][kFactorHeads][kMaxColumns];
   uint32_t state = product.rows + 1000 * product.heads;
   std::memset(static_cast<void*>(&tiles), 0x5a, sizeof(tiles));  // what tasks before left
+  tiles.x.Begin();
+  vectors.x.Begin();
   for (auto& row : x) {
     for (float& f : row) {
       f = static_cast<float>(Random(state) >> 8) - (kOf == FactorOf::kQuery ? 0x1p23f : 0.0f);
