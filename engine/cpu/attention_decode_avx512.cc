@@ -8,6 +8,8 @@ namespace kvpareto::cpu {
 namespace {
 
 struct VectorProducts {
+  static constexpr int kTilesAhead = 2;  // Zen 4: three are slower
+
   VectorRows integers;
 
   void Begin() { integers.x.Begin(); }

@@ -11,6 +11,7 @@
 //
 // `Products` computes the two products: of bf16 and f32 to f32 accuracy, and, with what it returns
 // as `Integers` (integer_rows_avx512.h), of codes to that of 16-bit or 8-bit integers:
+//   kTilesAhead                                             tiles are asked for so many ahead
 //   void Begin(), End()                                     before and behind a task
 //   void Dot<kBits>(const DotArgs&, heads)                  as DotHeads
 //   void Weigh<kBits>(const WeighArgs&, heads, channels)    as WeighChannels
@@ -35,7 +36,7 @@ void ScorePieces(const AttentionTask& task, const TilePiece* pieces, int count,
                  DecodeScratch<Products>& scratch) {
   for (int i = 0; i < count; ++i) {
     scratch.ahead.Rest();
-    scratch.ahead = TileAt(task, pieces, count, i + kTilesAhead);
+    scratch.ahead = TileAt(task, pieces, count, i + Products::kTilesAhead);
     float* const scores = scratch.scores + i * kv::kBlockTokens;
     ScorePiece(task, pieces + i, count - i, scratch, scores);
     if (task.bias_q != nullptr) {
@@ -53,7 +54,7 @@ void WeighPieces(const AttentionTask& task, const TilePiece* pieces, int count,
                  DecodeScratch<Products>& scratch) {
   for (int i = 0; i < count; ++i) {
     scratch.ahead.Rest();
-    scratch.ahead = TileAt(task, pieces, count, count + i + kTilesAhead);
+    scratch.ahead = TileAt(task, pieces, count, count + i + Products::kTilesAhead);
     WeighPiece(task, pieces + i, count - i, scratch, scratch.scores + i * kv::kBlockTokens);
   }
 }

@@ -76,9 +76,6 @@ void AddScalar(float x, int n, float* to) {
   }
 }
 
-// Tiles are asked for this many before they are computed on.
-constexpr int kTilesAhead = 4;
-
 // The products of a tile's codes ask for as many lines as the codes have. Asks for the others, if
 // the tile that is ahead is as large as this one.
 void AskForParams(const TileFormat& format, int head_dim, size_t tile_bytes, PrefetchRun& ahead) {
