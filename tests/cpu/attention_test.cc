@@ -225,6 +225,37 @@ TEST(AttentionDeterminismTest, ResultDependsOnOwnSequenceOnly) {
   }
 }
 
+// Long sequences are split less finely: the last position before that and the first behind it, and
+// splits of more tiles than are worked on at once (a sink stands before them).
+TEST(AttentionSplitTest, LongSequencesMatchOracle) {
+  const Heads heads = {16, 8};
+  for (const char* const codecs :
+       {"bf16 bf16", "int8-channel int8-token", "int4-token int4-channel"}) {
+    const std::string_view pair = codecs;
+    const size_t space = pair.find(' ');
+    const CacheShape shape = {
+        .kv_heads = heads.kv_heads,
+        .head_dim = 64,
+        .codecs = {Codec(pair.substr(0, space)), Codec(pair.substr(space + 1))},
+        .sink_tokens = 16};
+    std::vector<std::unique_ptr<CachedSequence>> sequences;
+    std::vector<Query> queries;
+    std::vector<uint32_t> seeds;
+    for (const int length : {2048, 2049, 3100}) {
+      sequences.push_back(std::make_unique<CachedSequence>(shape, length, length));
+      queries.push_back({sequences.back().get(), 1, true});
+      seeds.push_back(length);
+    }
+    Step step(heads, shape.head_dim, 0, queries);
+    step.FillQueries(seeds);
+    for (Isa isa : AvailableIsas()) {
+      SCOPED_TRACE(testing::Message() << codecs << " " << Name(isa));
+      step.Run(isa, 2);
+      ASSERT_NO_FATAL_FAILURE(step.ExpectMatchesOracle(isa));
+    }
+  }
+}
+
 // Integer products are exact, so where codes are all there is, tiles change nothing.
 TEST(AttentionCodesTest, AmxDecodesToTheBitsOfVectors) {
   if (DetectIsa() < Isa::kAmx) GTEST_SKIP() << "no AMX";
