@@ -75,8 +75,7 @@ void StoreRow(float* to) {
 
 // Scratch of one task; no constructor runs.
 struct TileProducts {
-  static constexpr int kTilesAhead =
-      4;  // a Xeon of 2 MB L2 a core: two are slower, eight no faster
+  static constexpr int kTilesAhead = 4;  // 2 MB of L2 a core: two are slower, eight no faster
 
   alignas(64) uint16_t a[kMaxSteps * kTileElements];  // A operands, by depth step
   alignas(64) float sums[kTileRows * kColumns];

@@ -1,8 +1,7 @@
 // Memory that is read next, asked for while other work goes on. A core waits for a few lines at a
 // time (16 of its L1 cache's, on Intel's), and a prefetch that finds no room holds up the loads
-// behind it: a tile asked for at once takes its whole time from memory, one that is asked for line
-// by line all the while takes none. Into the L2 cache: a core waits for more lines there, and a
-// tile fits. Everything is in an anonymous namespace (see tile_decode_avx512.h).
+// behind it, so a tile is asked for a few lines at a time. Into the L2 cache: a core waits for more
+// lines there, and a tile fits. Everything is in an anonymous namespace (see tile_decode_avx512.h).
 #pragma once
 
 #include <cstddef>
