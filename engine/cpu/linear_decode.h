@@ -31,7 +31,7 @@ struct QuantizedRows {
   float* step = nullptr;
   float* step_sum = nullptr;  // step * sum of the unit, for minima
   int32_t* sum = nullptr;     // [2]: of the integers of each half unit, for offsets
-  bool prefetch = false;      // ask for the panel behind the one that is multiplied
+  bool prefetch = false;      // ask for panels ahead of the one that is multiplied
 
   size_t IndexOf(int row, int unit) const {
     const size_t pass = row / rows_per_pass;
@@ -39,13 +39,26 @@ struct QuantizedRows {
   }
 };
 
-// Asks L2 for a unit's share of the panel behind this one, which may lie past the weight: a
-// prefetch does not fault.
+// What L2 is asked for while a unit is multiplied: its share of the stream of panels, this far
+// behind it. That may lie past the weight: a prefetch does not fault.
+inline constexpr size_t kStreamAheadBytes = 16384;
 template <PackedFormat F>
-[[gnu::always_inline]] inline void PrefetchUnit(const PanelView& panel, int unit) {
-  constexpr int kUnitBytes = F.record_bytes() / F.record_units();
-  const uint8_t* next = panel.data + panel.layout->bytes + static_cast<size_t>(unit) * kUnitBytes;
-  for (int i = 0; i < kUnitBytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+inline constexpr int kUnitBytes = F.record_bytes() / F.record_units();
+template <PackedFormat F>
+inline constexpr int kUnitLines = (kUnitBytes<F> + 63) / 64;
+template <PackedFormat F>
+[[gnu::always_inline]] inline const uint8_t* StreamAhead(const PanelView& panel, int unit) {
+  return panel.data + kStreamAheadBytes + static_cast<size_t>(unit) * kUnitBytes<F>;
+}
+
+// Asks for part `part` of kParts of kLines lines: between two parts stands some work of the
+// caller's, because lines that are asked for at once are no stream to the prefetcher of L2
+// (docs/decisions/0007).
+template <int kLines, int kParts>
+[[gnu::always_inline]] inline void PrefetchPart(const uint8_t* from, int part) {
+  for (int i = part * kLines / kParts; i < (part + 1) * kLines / kParts; ++i) {
+    asm volatile("prefetcht1 %0" : : "m"(from[64 * i]));
+  }
 }
 
 void QuantizeRowAvx2(const QuantizedRows& rows, int row);

@@ -2,6 +2,7 @@
 // (VPMADDWD), which is exact: 32 columns of 255 * 32512 stay below 2^29.
 #include "engine/cpu/linear_decode.h"
 #include "engine/cpu/panel_codes_avx2.h"
+#include "engine/cpu/prefetch_run.h"
 
 namespace kvpareto::cpu {
 namespace {
@@ -44,7 +45,7 @@ void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, 
   }
   size_t index = rows.IndexOf(first_row, 0);
   for (int unit = 0; unit < rows.units; ++unit, index += rows.rows_per_pass) {
-    if (rows.prefetch) PrefetchUnit<F>(panel, unit);
+    if (rows.prefetch) PrefetchLines<kUnitLines<F>>(StreamAhead<F>(panel, unit));
     const int16_t* x = rows.whole + index * kUnitCols;
     for (int half = 0; half < 2; ++half) {
       const UnitPlace place = {unit, half};

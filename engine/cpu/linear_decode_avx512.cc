@@ -9,9 +9,10 @@ constexpr float kLargest = 32512.0f;  // 127 * 256: high stays within a signed b
 // sums + codes times the four activations at x, lane by lane: _mm512_dpbusd_epi32 of a broadcast,
 // which GCC 12 makes an instruction of its own.
 [[gnu::always_inline]] inline __m512i AddProducts(__m512i sums, __m512i codes, const int8_t* x) {
-  asm("vpdpbusd %2%{1to16%}, %1, %0"
-      : "+v"(sums)
-      : "v"(codes), "m"(*reinterpret_cast<const int8_t(*)[4]>(x)));
+  // volatile: stays between the prefetches around it.
+  asm volatile("vpdpbusd %2%{1to16%}, %1, %0"
+               : "+v"(sums)
+               : "v"(codes), "m"(*reinterpret_cast<const int8_t(*)[4]>(x)));
   return sums;
 }
 
@@ -29,24 +30,31 @@ struct UnitInput {
   return {bytes, bytes + kUnitCols, rows.step[index], rows.step_sum[index], rows.sum + 2 * index};
 }
 
-// Sum over half h of (code - offset) * integer activation, exact.
-template <int kOffset>
-[[gnu::always_inline]] inline __m512i DotHalf(const UnitCodes& codes, const UnitInput& x, int h) {
+// Sum over half h of (code - offset) * integer activation, exact. Meanwhile asks for kLines lines
+// at `ahead`, half of them in either half.
+template <int kOffset, int kLines>
+[[gnu::always_inline]] inline __m512i DotHalf(const UnitCodes& codes, const UnitInput& x, int h,
+                                              const uint8_t* ahead) {
   __m512i high = _mm512_setzero_si512();
   __m512i low = _mm512_set1_epi32(-kOffset * x.sum[h]);
+#pragma GCC unroll 4
   for (int v = 4 * h; v < 4 * h + 4; ++v) {
+    PrefetchPart<kLines, 8>(ahead, v);
     high = AddProducts(high, codes.v[v], x.high + 4 * v);
     low = AddProducts(low, codes.v[v], x.low + 4 * v);
   }
   return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
 }
 
-template <int kOffset>
-[[gnu::always_inline]] inline __m512i DotUnit(const UnitCodes& codes, const UnitInput& x) {
+// Of the whole unit.
+template <int kOffset, int kLines>
+[[gnu::always_inline]] inline __m512i DotUnit(const UnitCodes& codes, const UnitInput& x,
+                                              const uint8_t* ahead) {
   __m512i high[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
   __m512i low[2] = {_mm512_set1_epi32(-kOffset * (x.sum[0] + x.sum[1])), _mm512_setzero_si512()};
 #pragma GCC unroll 8
   for (int v = 0; v < 8; ++v) {
+    PrefetchPart<kLines, 8>(ahead, v);
     high[v / 4] = AddProducts(high[v / 4], codes.v[v], x.high + 4 * v);
     low[v / 4] = AddProducts(low[v / 4], codes.v[v], x.low + 4 * v);
   }
@@ -54,7 +62,8 @@ template <int kOffset>
                           _mm512_add_epi32(low[0], low[1]));
 }
 
-template <PackedFormat F, int kRows>
+// Rows [first_row, first_row + kRows) of one pass times a panel. kAhead: rows.prefetch.
+template <PackedFormat F, int kRows, bool kAhead>
 void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, float* out) {
   constexpr int kOffset = F.offset();
   constexpr bool kMinimum = F.has_minimum();
@@ -62,32 +71,35 @@ void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, 
   for (int r = 0; r < kRows; ++r) sums[r] = _mm512_setzero_ps();
   size_t index = rows.IndexOf(first_row, 0);
   for (int unit = 0; unit < rows.units; ++unit, index += rows.rows_per_pass) {
-    if (rows.prefetch) PrefetchUnit<F>(panel, unit);
+    const uint8_t* const ahead = StreamAhead<F>(panel, unit);
     const UnitCodes codes = LoadCodes<F>(panel, unit);
     const UnitScales scales = LoadScales<F>(panel, unit);
-#pragma GCC unroll 8
-    for (int r = 0; r < kRows; ++r) {
+    const auto add_row = [&]<int kLines>(int r) __attribute__((always_inline)) {
       const UnitInput x = InputAt(rows, index + r);
       const __m512 step = _mm512_set1_ps(x.step);
       if constexpr (F.scales == ScaleKind::kSuperSigned16) {
+#pragma GCC unroll 2
         for (int h = 0; h < 2; ++h) {
-          const __m512 dot = _mm512_cvtepi32_ps(DotHalf<kOffset>(codes, x, h));
+          const __m512 dot = _mm512_cvtepi32_ps(DotHalf<kOffset, kLines>(codes, x, h, ahead));
           sums[r] = _mm512_fmadd_ps(_mm512_mul_ps(dot, scales.scale[h]), step, sums[r]);
         }
       } else {
-        const __m512 dot = _mm512_cvtepi32_ps(DotUnit<kOffset>(codes, x));
+        const __m512 dot = _mm512_cvtepi32_ps(DotUnit<kOffset, kLines>(codes, x, ahead));
         sums[r] = _mm512_fmadd_ps(_mm512_mul_ps(dot, scales.scale[0]), step, sums[r]);
       }
       if constexpr (kMinimum) {
         sums[r] = _mm512_fmadd_ps(scales.minimum, _mm512_set1_ps(x.step_sum), sums[r]);
       }
-    }
+    };
+    add_row.template operator()<kAhead ? kUnitLines<F> : 0>(0);
+#pragma GCC unroll 8
+    for (int r = 1; r < kRows; ++r) add_row.template operator()<0>(r);
   }
   for (int r = 0; r < kRows; ++r) _mm512_storeu_ps(out + r * kPanelRows, sums[r]);
 }
 
 // bf16 panels in f32: four sums per row (two columns of two pairs) hide the latency of a row alone.
-template <int kRows>
+template <int kRows, bool kAhead>
 void MultiplyBf16(const PanelView& panel, const QuantizedRows& rows, int first_row, float* out) {
   __m512 sums[kRows][4];
   for (int r = 0; r < kRows; ++r) {
@@ -96,7 +108,9 @@ void MultiplyBf16(const PanelView& panel, const QuantizedRows& rows, int first_r
   const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   const float* x = rows.x + static_cast<size_t>(first_row) * rows.cols;
   const auto add = [&](int c, int i, bool odd_exists) {
-    const __m512i pair = _mm512_loadu_si512(panel.data + sizeof(uint16_t) * kPanelRows * c);
+    const uint8_t* const line = panel.data + sizeof(uint16_t) * kPanelRows * c;
+    PrefetchPart<kAhead ? 1 : 0, 1>(line + kStreamAheadBytes, 0);
+    const __m512i pair = _mm512_loadu_si512(line);
     const __m512 even = _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16));
     const __m512 odd = _mm512_castsi512_ps(_mm512_and_si512(pair, upper));
 #pragma GCC unroll 8
@@ -123,10 +137,17 @@ void MultiplyBf16(const PanelView& panel, const QuantizedRows& rows, int first_r
 template <int kRows>
 void MultiplyPanel(const PanelView& panel, const QuantizedRows& rows, int first_row, float* out) {
   VisitFormat(panel.layout->format, [&]<PackedFormat F>() {
-    if constexpr (F.bits == 16) {
-      MultiplyBf16<kRows>(panel, rows, first_row, out);
+    const auto multiply = [&]<bool kAhead>() {
+      if constexpr (F.is_bf16()) {
+        MultiplyBf16<kRows, kAhead>(panel, rows, first_row, out);
+      } else {
+        Multiply<F, kRows, kAhead>(panel, rows, first_row, out);
+      }
+    };
+    if (rows.prefetch) {
+      multiply.template operator()<true>();
     } else {
-      Multiply<F, kRows>(panel, rows, first_row, out);
+      multiply.template operator()<false>();
     }
   });
 }

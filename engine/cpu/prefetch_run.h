@@ -2,6 +2,10 @@
 // time (16 of its L1 cache's, on Intel's), and a prefetch that finds no room holds up the loads
 // behind it, so a tile is asked for a few lines at a time. Into the L2 cache: a core waits for more
 // lines there, and a tile fits. Everything is in an anonymous namespace (see tile_decode_avx512.h).
+//
+// Lines are asked for one after the other, some cycles apart. Of prefetches that begin in the same
+// cycle, any may reach the L2 cache first; its prefetcher then sees no stream and does not run
+// ahead (docs/decisions/0007).
 #pragma once
 
 #include <cstddef>
@@ -9,11 +13,20 @@
 namespace kvpareto::cpu {
 namespace {
 
+// Asks for a line. The next one's address, which is returned, takes four cycles, and so keeps
+// prefetches apart wherever they stand in a loop.
+template <typename Byte>
+[[gnu::always_inline]] inline const Byte* PrefetchLine(const Byte* line) {
+  static_assert(sizeof(Byte) == 1);
+  asm volatile("prefetcht1 (%0)\n\timul $1, %0, %0\n\tadd $64, %0" : "+r"(line));
+  return line;
+}
+
 // Asks for kLines lines; returns what is behind them.
-template <int kLines>
-[[gnu::always_inline]] inline const std::byte* PrefetchLines(const std::byte* from) {
-  for (int i = 0; i < kLines; ++i) __builtin_prefetch(from + 64 * i, 0, 2);
-  return from + 64 * kLines;
+template <int kLines, typename Byte>
+[[gnu::always_inline]] inline const Byte* PrefetchLines(const Byte* from) {
+  for (int i = 0; i < kLines; ++i) from = PrefetchLine(from);
+  return from;
 }
 
 struct PrefetchRun {
@@ -30,13 +43,13 @@ struct PrefetchRun {
   }
 
   [[gnu::always_inline]] void Lines(int count) {
-    const std::byte* const taken = Take(count);
+    const std::byte* taken = Take(count);
     if (taken == nullptr) return;
-    for (int i = 0; i < count; ++i) __builtin_prefetch(taken + 64 * i, 0, 2);
+    for (int i = 0; i < count; ++i) taken = PrefetchLine(taken);
   }
 
   void Rest() {
-    for (; next < end; next += 64) __builtin_prefetch(next, 0, 2);
+    while (next < end) next = PrefetchLine(next);
   }
 };
 
