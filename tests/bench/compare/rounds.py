@@ -8,9 +8,10 @@ from compare.scout import note
 from compare.works import config
 
 SETTLE_SECONDS = 0.3   # OpenMP's threads spin for 200 ms after their last work
+WARM_TOKENS = 16       # decoded before each measurement: contenders drive each other out of the shared cache
 STRETCH_TOKENS = 32    # decoded per measurement, where the context has room
 SLOW_REPEATS = ((20.0, 3), (60.0, 1))  # (seconds, how often a measurement that takes longer is made at most)
-SHALLOW_TOKENS = 256   # up to here, a prefill costs nothing: every stretch starts at the same depth
+SHALLOW_TOKENS = 256   # up to here, the depth itself counts: every measurement starts at the same one
 
 
 class Contender:
@@ -48,43 +49,45 @@ def take_turns(contenders):
     return {role: contender.result() for role, contender in contenders.items()}
 
 
-def stretch_tokens(context_tokens, depth, repeats):
-    return max(1, min(STRETCH_TOKENS, (context_tokens - depth - SPARE_TOKENS) // repeats))
+def stretch_tokens(context_tokens, depth):
+    return max(1, min(STRETCH_TOKENS, context_tokens - depth - WARM_TOKENS - SPARE_TOKENS))
 
 
 def engine_contender(engine, text, work, repeats):
-    tokens = stretch_tokens(engine.about["context_tokens"], work.depth, repeats)
+    context_tokens = engine.about["context_tokens"]
+    tokens = stretch_tokens(context_tokens, work.depth)
+    turn_tokens = WARM_TOKENS + tokens
+    opens_once = work.depth >= SHALLOW_TOKENS and work.depth + repeats * turn_tokens + SPARE_TOKENS <= context_tokens
 
     def prefill():
         return work.depth, engine.open(work.depth, 1, text), True
 
     def decode():
-        if work.depth < SHALLOW_TOKENS:
-            engine.open(work.depth, tokens + 1, text)
-            engine.decode(1)
+        if not opens_once:
+            engine.open(work.depth, turn_tokens, text)
+        engine.decode(WARM_TOKENS)
         return tokens, engine.decode(tokens), True
 
-    if work.kind == "decode" and work.depth >= SHALLOW_TOKENS:
-        engine.open(work.depth, tokens * repeats + 1, text)
-        engine.decode(1)
+    if work.kind == "decode" and opens_once:
+        engine.open(work.depth, repeats * turn_tokens, text)
     return Contender(text, prefill if work.kind == "prefill" else decode, repeats)
 
 
 def peer_contender(peer, variant, work, repeats, limits):
     """limits: (context tokens of the model, seconds of one measurement)."""
-    tokens = stretch_tokens(limits[0], work.depth, repeats)
+    tokens = stretch_tokens(limits[0], work.depth)
 
     def prefill():
         done, seconds = peer.prefill(variant, work.depth, limits[1])
         return done, seconds, done == work.depth
 
     def decode():
-        return tokens, peer.decode(variant, work.depth, tokens), True
+        peer.decode(variant, work.depth, WARM_TOKENS)
+        return tokens, peer.decode(variant, work.depth + WARM_TOKENS, tokens), True
 
-    peer.open(variant, work.depth + tokens + 64)
+    peer.open(variant, work.depth + WARM_TOKENS + tokens + 64)
     if work.kind == "decode":
         peer.fill(variant, work.depth)
-        peer.decode(variant, work.depth, 1)
     return Contender(str(variant), prefill if work.kind == "prefill" else decode, repeats)
 
 
