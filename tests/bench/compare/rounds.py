@@ -8,7 +8,7 @@ from compare.scout import note
 from compare.works import config
 
 SETTLE_SECONDS = 0.3   # OpenMP's threads spin for 200 ms after their last work
-WARM_TOKENS = 16       # decoded before each measurement: contenders drive each other out of the shared cache
+WARM_TOKENS = 24       # decoded before each measurement: contenders drive each other out of the shared cache
 STRETCH_TOKENS = 32    # decoded per measurement, where the context has room
 SLOW_REPEATS = ((20.0, 3), (60.0, 1))  # (seconds, how often a measurement that takes longer is made at most)
 SHALLOW_TOKENS = 256   # up to here, the depth itself counts: every measurement starts at the same one
