@@ -43,12 +43,12 @@ struct QuantizedRows {
 // behind it. That may lie past the weight: a prefetch does not fault.
 inline constexpr size_t kStreamAheadBytes = 16384;
 template <PackedFormat F>
-inline constexpr int kUnitBytes = F.record_bytes() / F.record_units();
+inline constexpr int kShareBytes = F.record_bytes() / F.record_units();
 template <PackedFormat F>
-inline constexpr int kUnitLines = (kUnitBytes<F> + 63) / 64;
+inline constexpr int kShareLines = (kShareBytes<F> + 63) / 64;
 template <PackedFormat F>
 [[gnu::always_inline]] inline const uint8_t* StreamAhead(const PanelView& panel, int unit) {
-  return panel.data + kStreamAheadBytes + static_cast<size_t>(unit) * kUnitBytes<F>;
+  return panel.data + kStreamAheadBytes + static_cast<size_t>(unit) * kShareBytes<F>;
 }
 
 // Asks for part `part` of kParts of kLines lines: between two parts stands some work of the

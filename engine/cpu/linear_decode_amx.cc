@@ -127,7 +127,7 @@ class PanelProducts {
 
   [[gnu::always_inline]] void Unpack() {
     if (unpack_.step == steps_) return;
-    if (rows_.prefetch) PrefetchLines<kUnitLines<F>>(StreamAhead<F>(*unpack_.panel, unpack_.unit));
+    if (rows_.prefetch) PrefetchLines<kShareLines<F>>(StreamAhead<F>(*unpack_.panel, unpack_.unit));
     const UnitCodes codes = LoadCodes<F>(*unpack_.panel, unpack_.unit);
     int8_t* to = ring_.codes[unpack_.step % kRing];
     const __m512i offset = _mm512_set1_epi8(static_cast<char>(F.offset()));

@@ -45,7 +45,7 @@ void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, 
   }
   size_t index = rows.IndexOf(first_row, 0);
   for (int unit = 0; unit < rows.units; ++unit, index += rows.rows_per_pass) {
-    if (rows.prefetch) PrefetchLines<kUnitLines<F>>(StreamAhead<F>(panel, unit));
+    if (rows.prefetch) PrefetchLines<kShareLines<F>>(StreamAhead<F>(panel, unit));
     const int16_t* x = rows.whole + index * kUnitCols;
     for (int half = 0; half < 2; ++half) {
       const UnitPlace place = {unit, half};

@@ -91,7 +91,7 @@ void Multiply(const PanelView& panel, const QuantizedRows& rows, int first_row, 
         sums[r] = _mm512_fmadd_ps(scales.minimum, _mm512_set1_ps(x.step_sum), sums[r]);
       }
     };
-    add_row.template operator()<kAhead ? kUnitLines<F> : 0>(0);
+    add_row.template operator()<kAhead ? kShareLines<F> : 0>(0);
 #pragma GCC unroll 8
     for (int r = 1; r < kRows; ++r) add_row.template operator()<0>(r);
   }

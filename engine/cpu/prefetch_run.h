@@ -3,9 +3,9 @@
 // behind it, so a tile is asked for a few lines at a time. Into the L2 cache: a core waits for more
 // lines there, and a tile fits. Everything is in an anonymous namespace (see tile_decode_avx512.h).
 //
-// Lines are asked for one after the other, some cycles apart. Of prefetches that begin in the same
-// cycle, any may reach the L2 cache first; its prefetcher then sees no stream and does not run
-// ahead (docs/decisions/0007).
+// Lines are asked for one after the other, some cycles apart. In one go they come slower than
+// without a prefetch: as if they reached the L2 cache in any order, and its own prefetcher, which
+// runs ahead of what comes in order, found no stream (docs/decisions/0007).
 #pragma once
 
 #include <cstddef>
