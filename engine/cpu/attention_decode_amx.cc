@@ -14,6 +14,7 @@ constexpr int kParts = 3;
 constexpr int kHeadsPerTile = kTileRows / kParts;
 constexpr int kMaxSteps = kMaxHeadDim / kTileDepth;
 constexpr int kColumnTiles = 4;  // of sums: 64 tokens or channels at a time
+constexpr int kKeptGroups = 2;   // of kHeadsPerTile heads, whose queries stay packed
 constexpr int kColumns = kColumnTiles * kTileColumns;
 
 // 32 floats of head h as rows h, 5 + h and 10 + h of an A tile: high, middle and low parts. A row
@@ -76,14 +77,18 @@ void StoreRow(float* to) {
 // Scratch of one task; no constructor runs.
 struct TileProducts {
   static constexpr int kTilesAhead = 4;  // 2 MB of L2 a core: two are slower, eight no faster
+  static constexpr bool kLowWindows = true;
 
   alignas(64) uint16_t a[kMaxSteps * kTileElements];  // A operands, by depth step
+  alignas(64) uint16_t queries[kKeptGroups][kMaxSteps * kTileElements];  // the same, of a task
   alignas(64) float sums[kTileRows * kColumns];
   TileRows integers;
+  bool packed;     // whether `queries` are this task's
   int configured;  // heads that the tiles are configured for; 0: whole tiles, -1: not yet
 
   void Begin() {
     configured = -1;
+    packed = false;
     integers.x.Begin();
   }
 
@@ -124,22 +129,46 @@ struct TileProducts {
 
   void DotBf16(const DotArgs& args, int heads) {
     Configure(0);
+    const bool keep = heads <= kKeptGroups * kHeadsPerTile;
     for (int h = 0; h < heads; h += kHeadsPerTile) {
       const int count = heads - h < kHeadsPerTile ? heads - h : kHeadsPerTile;
-      const int steps = PackQueries(args.q + h * args.q_stride, args.q_stride, count, args.rows);
-      OrderMemory();
-      ZeroSums();
-      for (int s = 0; s < steps; ++s) {
-        MultiplyRow<kColumnTiles>(a + s * kTileElements,
-                                  args.keys + DepthStart(s, 2 * args.rows) / 2 * args.row_bytes,
-                                  args.row_bytes, args.ahead);
+      uint16_t* const parts = keep ? queries[h / kHeadsPerTile] : a;
+      if (!keep || !packed) {
+        PackQueries(args.q + h * args.q_stride, args.q_stride, count, args.rows, parts);
       }
-      StoreRow<kColumnTiles>(sums);
-      for (int i = 0; i < count; ++i) {
-        for (int t = 0; t < kv::kBlockTokens; t += 16) {
-          _mm512_storeu_ps(args.scores + (h + i) * args.stride + t,
-                           SumParts(sums + t, i, kColumns));
-        }
+      OrderMemory();
+      switch (args.tokens / kTileColumns) {
+        case 1:
+          DotColumns<1>(args, parts, h, count);
+          break;
+        case 2:
+          DotColumns<2>(args, parts, h, count);
+          break;
+        case 3:
+          DotColumns<3>(args, parts, h, count);
+          break;
+        default:
+          DotColumns<kColumnTiles>(args, parts, h, count);
+      }
+    }
+    packed = keep;
+  }
+
+  // Scores of heads [first, first + heads), whose queries are `parts`, against 16 * kTiles tokens.
+  template <int kTiles>
+  void DotColumns(const DotArgs& args, const uint16_t* parts, int first, int heads) {
+    const int steps = DepthSteps(2 * args.rows);
+    ZeroSums();
+    for (int s = 0; s < steps; ++s) {
+      MultiplyRow<kTiles>(parts + s * kTileElements,
+                          args.keys + DepthStart(s, 2 * args.rows) / 2 * args.row_bytes,
+                          args.row_bytes, args.ahead);
+    }
+    StoreRow<kTiles>(sums);
+    for (int i = 0; i < heads; ++i) {
+      for (int t = 0; t < kTiles * kTileColumns; t += 16) {
+        _mm512_storeu_ps(args.scores + (first + i) * args.stride + t,
+                         SumParts(sums + t, i, kColumns));
       }
     }
   }
@@ -176,8 +205,8 @@ struct TileProducts {
     }
   }
 
-  // Query heads as A operands; returns the depth steps.
-  int PackQueries(const float* q, int stride, int heads, int rows) {
+  // Query heads as A operands.
+  static void PackQueries(const float* q, int stride, int heads, int rows, uint16_t* to) {
     const int depth = 2 * rows;
     const int steps = DepthSteps(depth);
     for (int s = 0; s < steps; ++s) {
@@ -187,10 +216,9 @@ struct TileProducts {
         const float* const from = q + h * stride + start;
         StoreParts(_mm512_maskz_loadu_ps(LaneMask(0, repeated, kTileDepth), from),
                    _mm512_maskz_loadu_ps(LaneMask(16, repeated, kTileDepth), from + 16), h,
-                   a + s * kTileElements);
+                   to + s * kTileElements);
       }
     }
-    return steps;
   }
 
   void PackProbabilities(const float* p, int stride, int heads, int steps) {

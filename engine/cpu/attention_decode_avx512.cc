@@ -9,6 +9,7 @@ namespace {
 
 struct VectorProducts {
   static constexpr int kTilesAhead = 2;  // Zen 4: three are slower
+  static constexpr bool kLowWindows = false;
 
   VectorRows integers;
 

@@ -12,6 +12,7 @@
 // `Products` computes the two products: of bf16 and f32 to f32 accuracy, and, with what it returns
 // as `Integers` (integer_rows_avx512.h), of codes to that of 16-bit or 8-bit integers:
 //   kTilesAhead                                             tiles are asked for so many ahead
+//   kLowWindows                                             Dot<16> takes fewer tokens than a tile
 //   void Begin(), End()                                     before and behind a task
 //   void Dot<kBits>(const DotArgs&, heads)                  as DotHeads
 //   void Weigh<kBits>(const WeighArgs&, heads, channels)    as WeighChannels

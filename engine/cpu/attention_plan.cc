@@ -128,26 +128,26 @@ void AttentionPlan::AddDecode(const AttentionArgs& args, const AttentionSequence
   const auto split_of = [&](const TilePiece& piece) {
     return (piece.position + piece.begin) / split_tokens;
   };
-  std::vector<std::span<const TilePiece>> splits;
+  splits_.clear();
   do {
     size_t count = 0;
     while (count < readable.size() && split_of(readable[count]) == split_of(readable[0])) ++count;
-    splits.push_back(readable.first(count));
+    splits_.push_back(readable.first(count));
     readable = readable.subspan(count);
   } while (!readable.empty());
   for (int h = 0; h < args.kv_heads; ++h) {
-    for (size_t s = 0; s < splits.size(); ++s) {
+    for (size_t s = 0; s < splits_.size(); ++s) {
       PlannedTask planned;
       planned.task = MakeTask(args, sequence, {row, 1, position}, h, angles_);
       planned.decode_row = static_cast<int>(decode_rows.size());
-      planned.first_state = num_states + static_cast<int>(h * splits.size() + s) * group;
-      SetPieces(splits[s], planned);
+      planned.first_state = num_states + static_cast<int>(h * splits_.size() + s) * group;
+      SetPieces(splits_[s], planned);
       tasks.push_back(planned);
     }
   }
   decode_rows.push_back(
-      {.row = row, .splits = static_cast<int>(splits.size()), .first_state = num_states});
-  num_states += args.kv_heads * static_cast<int>(splits.size()) * group;
+      {.row = row, .splits = static_cast<int>(splits_.size()), .first_state = num_states});
+  num_states += args.kv_heads * static_cast<int>(splits_.size()) * group;
 }
 
 // One task per KV head and block of query rows.
@@ -170,7 +170,8 @@ void AttentionPlan::AddPrefill(const AttentionArgs& args, const AttentionSequenc
 
 size_t AttentionPlan::bytes() const {
   return pieces.capacity() * sizeof(TilePiece) + tasks.capacity() * sizeof(PlannedTask) +
-         order.capacity() * sizeof(int) + decode_rows.capacity() * sizeof(DecodeRow);
+         order.capacity() * sizeof(int) + decode_rows.capacity() * sizeof(DecodeRow) +
+         splits_.capacity() * sizeof(splits_[0]);
 }
 
 }  // namespace kvpareto::cpu

@@ -50,6 +50,7 @@ struct AttentionPlan {
                   std::span<const TilePiece> readable, int block_rows);
 
   AngleView angles_;
+  std::vector<std::span<const TilePiece>> splits_;  // of the row that is added
 };
 
 }  // namespace kvpareto::cpu

@@ -8,15 +8,17 @@
 namespace kvpareto::cpu {
 namespace {
 
-// Raw scores of bf16 keys, in place. A window lower than a tile is widened first: the kernel loads
-// whole rows of kBlockTokens.
+// Raw scores of bf16 keys, in place. Where the kernel loads whole rows of kBlockTokens, a window
+// lower than a tile is widened first.
 template <typename Products>
 void ScoreBf16(const AttentionTask& task, const TilePiece& piece, DecodeScratch<Products>& scratch,
                DotArgs dot) {
   const size_t tile_row_bytes = PairBytes<16>(piece.layout->tile_tokens);
   dot.keys = piece.k_tile(task.kv_head) + PairBytes<16>(piece.window);
   dot.row_bytes = tile_row_bytes;
-  if (piece.window_slots < kv::kBlockTokens) {
+  if constexpr (Products::kLowWindows) {
+    dot.tokens = piece.window_slots;
+  } else if (piece.window_slots < kv::kBlockTokens) {
     constexpr size_t kRowBytes = PairBytes<16>(kv::kBlockTokens);
     std::byte* const widened = reinterpret_cast<std::byte*>(scratch.keys);
     std::memset(widened, 0, kRowBytes * dot.rows);

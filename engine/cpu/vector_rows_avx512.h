@@ -46,7 +46,8 @@ struct DotArgs {
   PrefetchRun* ahead = nullptr;     // asked for meanwhile, or null
   size_t row_bytes = 0;
   int rows = 0;
-  const float* q = nullptr;  // [heads, 2 * rows], q_stride floats apart
+  int tokens = kv::kBlockTokens;  // of bf16 keys maybe fewer, a multiple of 16: kLowWindows
+  const float* q = nullptr;       // [heads, 2 * rows], q_stride floats apart
   int q_stride = 0;
   float* scores = nullptr;
   int stride = 0;

@@ -69,6 +69,60 @@ class RoundsTest(unittest.TestCase):
         self.assertLessEqual(8140 + WARM_TOKENS + stretch_tokens(8192, 8140), 8192)
 
 
+class FakeEngine:
+    """Notes what it is asked, and decodes 100 tokens a second."""
+
+    def __init__(self, context_tokens):
+        self.about = {"context_tokens": context_tokens}
+        self.asked = []
+
+    def open(self, depth, decode_tokens, _config):
+        self.asked.append(f"open {depth} {decode_tokens}")
+
+    def decode(self, tokens):
+        self.asked.append(f"decode {tokens}")
+        return tokens / 100
+
+
+class FakePeer:
+    def __init__(self):
+        self.asked = []
+
+    def open(self, _variant, context_tokens):
+        self.asked.append(f"open {context_tokens}")
+
+    def fill(self, _variant, depth):
+        self.asked.append(f"fill {depth}")
+
+    def decode(self, _variant, depth, tokens):
+        self.asked.append(f"decode {tokens} at {depth}")
+        return tokens / 100
+
+
+class DecodeTurnsTest(unittest.TestCase):
+    def turns_of_ours(self, depth, context_tokens):
+        engine = FakeEngine(context_tokens)
+        contender = rounds.engine_contender(engine, "config", Work("decode", depth), repeats=2)
+        for _ in range(2):
+            self.assertEqual(contender.measure(), (32, 0.32, True))
+        return engine.asked
+
+    def test_stays_open_where_the_context_has_room(self):
+        self.assertEqual(self.turns_of_ours(2048, 8192), ["open 2048 112"] + ["decode 24", "decode 32"] * 2)
+
+    def test_opens_again_near_the_end_of_the_context(self):
+        self.assertEqual(self.turns_of_ours(8128, 8192), ["open 8128 56", "decode 24", "decode 32"] * 2)
+
+    def test_opens_again_where_depth_itself_counts(self):
+        self.assertEqual(self.turns_of_ours(0, 8192), ["open 0 56", "decode 24", "decode 32"] * 2)
+
+    def test_the_peer_decodes_as_deep(self):
+        peer = FakePeer()
+        contender = rounds.peer_contender(peer, "f16", Work("decode", 8128), 2, (8192, 60.0))
+        self.assertEqual(contender.measure(), (32, 0.32, True))
+        self.assertEqual(peer.asked, ["open 8248", "fill 8128", "decode 24 at 8128", "decode 32 at 8152"])
+
+
 class TableTest(unittest.TestCase):
     def setUp(self):
         self.results = {role: result(f"k={k} v={v} chunk=512", 300.0, 100.0, 200.0) for role, (k, v) in NAMED.items()}
