@@ -81,7 +81,7 @@ void InferStream::Continue() {
   bool end = false;
   {
     const std::lock_guard lock(mutex_);
-    end = !reading_ && no_more_reads_ && running_.empty();
+    end = !reading_ && no_more_reads_ && running_.empty() && reporting_ == 0;
     if (!reading_ && !no_more_reads_ && running_.size() < max_requests_) {
       reading_ = true;
       // Under the lock, for whoever ends the call says first that there are no more reads: gRPC
@@ -93,16 +93,16 @@ void InferStream::Continue() {
 }
 
 void InferStream::OnReadDone(bool ok) {
-  {
-    const std::lock_guard lock(mutex_);
-    reading_ = false;
-    if (!ok) no_more_reads_ = true;
-  }
   if (ok) {
     inference::ModelInferRequest request;
     absl::Status status = ParseRaw(read_, &request);
     if (status.ok()) status = StartRequest(request);
     if (!status.ok()) ReportError(request.id(), status);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    reading_ = false;
+    if (!ok) no_more_reads_ = true;
   }
   Continue();
 }
@@ -129,8 +129,14 @@ void InferStream::OnRequestEnd(uint64_t number, const std::string& id, const abs
   {
     const std::lock_guard lock(mutex_);
     running_.erase(number);
+    ++reporting_;  // else whoever reads the end of the client's side ends the call without the
+                   // error
   }
   if (!status.ok()) ReportError(id, status);
+  {
+    const std::lock_guard lock(mutex_);
+    --reporting_;
+  }
   Continue();
 }
 

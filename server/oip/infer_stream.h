@@ -54,7 +54,8 @@ class InferStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc:
   std::mutex mutex_;
   std::map<uint64_t, std::shared_ptr<Generation>> running_;
   uint64_t last_number_ = 0;
-  bool reading_ = false;
+  int reporting_ = 0;     // requests that have ended and may still have an error to report
+  bool reading_ = false;  // read_ is taken, until its request is started or its error reported
   bool no_more_reads_ = false;  // the client has closed its side, or the call is over
 };
 

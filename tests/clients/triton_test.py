@@ -171,6 +171,12 @@ class TritonTest(unittest.TestCase):
                               headers={"triton_grpc_error": "true"})
         self.assertEqual([a.status() for a in answers], ["StatusCode.INVALID_ARGUMENT"])
 
+    def test_an_error_is_not_lost_to_the_end_of_the_stream(self):
+        for _ in range(200):  # the client's end and the error meet in the server at any moment
+            answers = self.stream([{"inputs": vllm_inputs(PROMPT, max_tokens=0)}],
+                                  headers={"triton_grpc_error": "true"})
+            self.assertEqual(len(answers), 1)
+
     def test_cancelling_frees_memory(self):
         got: queue.Queue = queue.Queue()
         self.client.start_stream(lambda result, error: got.put(error or result))
