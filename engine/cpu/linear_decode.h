@@ -51,16 +51,6 @@ template <PackedFormat F>
   return panel.data + kStreamAheadBytes + static_cast<size_t>(unit) * kShareBytes<F>;
 }
 
-// Asks for part `part` of kParts of kLines lines: between two parts stands some work of the
-// caller's, because lines that are asked for at once are no stream to the prefetcher of L2
-// (docs/decisions/0007).
-template <int kLines, int kParts>
-[[gnu::always_inline]] inline void PrefetchPart(const uint8_t* from, int part) {
-  for (int i = part * kLines / kParts; i < (part + 1) * kLines / kParts; ++i) {
-    asm volatile("prefetcht1 %0" : : "m"(from[64 * i]));
-  }
-}
-
 void QuantizeRowAvx2(const QuantizedRows& rows, int row);
 void QuantizeRowAvx512(const QuantizedRows& rows, int row);
 

@@ -1,5 +1,6 @@
 #include "engine/cpu/linear_decode.h"
 #include "engine/cpu/panel_codes_avx512.h"
+#include "engine/cpu/prefetch_run.h"
 
 namespace kvpareto::cpu {
 namespace {

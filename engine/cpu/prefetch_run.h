@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace kvpareto::cpu {
 namespace {
@@ -27,6 +28,15 @@ template <int kLines, typename Byte>
 [[gnu::always_inline]] inline const Byte* PrefetchLines(const Byte* from) {
   for (int i = 0; i < kLines; ++i) from = PrefetchLine(from);
   return from;
+}
+
+// Asks for part `part` of kParts of kLines lines: for loops that keep the parts apart by work of
+// their own.
+template <int kLines, int kParts>
+[[gnu::always_inline]] inline void PrefetchPart(const uint8_t* from, int part) {
+  for (int i = part * kLines / kParts; i < (part + 1) * kLines / kParts; ++i) {
+    asm volatile("prefetcht1 %0" : : "m"(from[64 * i]));
+  }
 }
 
 struct PrefetchRun {

@@ -129,8 +129,8 @@ void InferStream::OnRequestEnd(uint64_t number, const std::string& id, const abs
   {
     const std::lock_guard lock(mutex_);
     running_.erase(number);
-    ++reporting_;  // else whoever reads the end of the client's side ends the call without the
-                   // error
+    // Else whoever reads the end of the client's side meanwhile ends the call without the error.
+    ++reporting_;
   }
   if (!status.ok()) ReportError(id, status);
   {
